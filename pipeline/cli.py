@@ -1,0 +1,155 @@
+"""The `posttune` command. Every error ends in one short message and the exit code of its kind."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline import __version__
+from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError
+from pipeline.recipe import Recipe, dump_resolved, load_recipe
+from pipeline.store import Store
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Instruction tuning, reward models from ranked comparisons, PPO and DPO, in resumable stages.",
+)
+console = Console(soft_wrap=True, highlight=False)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, for example recipes/quickstart.yaml.")]
+StageNames = Annotated[list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stage names; all of them by default.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: ppo.kl_coef=0.1.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders live.")]
+Force = Annotated[list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and everything the libraries print.")]
+RUNS = Path("runs")
+
+
+@app.command()
+def run(recipe: RecipePath, stages: StageNames = None, overrides: Overrides = None, runs: Runs = RUNS,
+        force: Force = None, debug: Debug = False) -> None:
+    """Run the named stages and whatever they need that is missing or stale."""
+    from pipeline import runner
+
+    loaded = load_recipe(recipe, overrides or ())
+    runner.run(loaded, runs, stages or (), force or (), debug, say=_say)
+
+
+@app.command()
+def plan(recipe: RecipePath, stages: StageNames = None, overrides: Overrides = None, runs: Runs = RUNS,
+         force: Force = None) -> None:
+    """Show what `run` would do, stage by stage, and why."""
+    from pipeline import plan as planning
+    from pipeline import registry
+
+    loaded = load_recipe(recipe, overrides or ())
+    steps = planning.plan(loaded, Store(runs, loaded), stages or (), force or ())
+    table = Table("stage", "does", "because", box=None, pad_edge=False)
+    for step in steps:
+        table.add_row(escape(step.stage.name), step.action, escape("; ".join(step.reasons)))
+    console.print(table)
+    for step in steps:
+        if step.action != "skip":
+            estimate = registry.load(registry.find(step.stage.kind).estimate)(step.stage.config, loaded.model)
+            for note in estimate.notes:
+                _say(f"{step.stage.name}: {note}")
+
+
+@app.command()
+def status(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -> None:
+    """Show each stage's current run: its state, its figures and its folder."""
+    loaded = load_recipe(recipe, overrides or ())
+    store = Store(runs, loaded)
+    table = Table("stage", "state", "figures", "folder", box=None, pad_edge=False)
+    for name in loaded.stages:
+        table.add_row(escape(name), *_state(loaded, store, name))
+    console.print(table)
+
+
+@app.command()
+def report(recipe: RecipePath, runs: Runs = RUNS) -> None:
+    """Write the run folder's report.html anew."""
+    from pipeline import report as reporting
+
+    loaded = load_recipe(recipe)
+    folder = Store(runs, loaded).root
+    if not folder.is_dir():
+        raise PosttuneError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")
+    _say(f"report: {reporting.write(folder)}")
+
+
+@app.command()
+def show(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Print the resolved recipe: every default written out."""
+    sys.stdout.write(dump_resolved(load_recipe(recipe, overrides or ())))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _say(f"posttune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+def _state(recipe: Recipe, store: Store, name: str) -> tuple[str, str, str]:
+    last = store.last_fingerprint(name)
+    if last is None:
+        return "not run yet", "", ""
+    run = store.run(name, last)
+    manifest = run.manifest()
+    if manifest is None:
+        return ("stopped, has a checkpoint" if run.has_checkpoint else "not finished"), "", str(run.folder)
+    figures = "  ".join(f"{key} {value:.4g}" for key, value in list(manifest["metrics"].items())[:4])
+    return f"done in {manifest['seconds']:.0f} s", escape(figures), str(run.folder)
+
+
+def _say(text: str) -> None:
+    console.print(escape(text))
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: run the command, and turn any error into one message and an exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_guard(lambda: app(arguments, standalone_mode=False), debug="--debug" in arguments))
+
+
+def _guard(command: Callable[[], Any], debug: bool) -> int:
+    import click
+
+    try:
+        command()
+        return 0
+    except PosttuneError as error:
+        _complain(str(error), debug)
+        return error.exit_code
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        _complain(error.format_message() + "\n  -> posttune --help", False)
+        return WRONG_INPUT
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted\n  -> run the same command again to go on", False)
+        return INTERRUPTED
+    except OSError as error:
+        _complain(f"{error.filename or 'a file'}: {error.strerror or error}", debug)
+        return FAILED
+
+
+def _complain(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"error: {message}\n")

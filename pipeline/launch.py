@@ -1,0 +1,59 @@
+"""How a stage's process is started: one Python process, or `accelerate launch` over several."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.recipe import LaunchConfig
+
+
+def command(launch: LaunchConfig, job: Path) -> list[str]:
+    """The command line that runs the job described in the file `job`."""
+    worker = ["-m", "pipeline.worker", str(job)]
+    if launch.num_processes == launch.num_machines == 1:
+        return [sys.executable, *worker]
+    options = ["--num_processes", str(launch.num_processes), "--num_machines", str(launch.num_machines),
+               "--mixed_precision", launch.mixed_precision]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, *worker]
+
+
+def run_worker(launch: LaunchConfig, job: Path, lock: int) -> int:
+    """Run the job in a process of its own and return its exit status (negative: the signal that ended it).
+
+    The child shares the run's lock, and watches a pipe from here: when this process dies, however
+    suddenly, the child ends too, so that no orphan writes to the run folder.
+    """
+    watched, held = os.pipe()
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**quiet, **os.environ, "POSTTUNE_PARENT_PIPE": str(watched)}
+    child = subprocess.Popen(
+        command(launch, job), env=environment, pass_fds=(watched, lock), process_group=0  # our signals only
+    )
+    os.close(watched)
+    try:
+        with _forward_signals(child):
+            return child.wait()
+    finally:
+        os.close(held)
+
+
+@contextmanager
+def _forward_signals(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to the stage, which checkpoints and ends; a second Ctrl-C ends it at once."""
+
+    def pass_on(number: int, frame: object) -> None:
+        if child.poll() is None:
+            child.send_signal(number)
+
+    old = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,91 @@
+"""Recipe and store -> what each stage would do now, and why. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.fingerprint import differences, fingerprint, material
+from pipeline.recipe import Recipe, Stage
+from pipeline.store import Store
+
+Action = Literal["run", "resume", "skip"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage's part in a plan. The fingerprint is unknown while one of its inputs is still to be made."""
+
+    stage: Stage
+    action: Action
+    reasons: tuple[str, ...]
+    fingerprint: str | None = None
+    material: dict[str, Any] = field(default_factory=dict)
+
+
+def plan(recipe: Recipe, store: Store, wanted: Sequence[str] = (), force: Sequence[str] = ()) -> list[Step]:
+    """The steps for the wanted stages (all of them by default) and whatever they need, in order."""
+    for name in force:
+        recipe.stage(name)
+    digests: dict[str, str] = {}
+    steps = []
+    for name in closure(recipe, wanted):
+        step = plan_stage(recipe, store, recipe.stages[name], digests, forced=name in force)
+        if step.action == "skip":
+            digests[name] = finished_digest(store, step)
+        steps.append(step)
+    store.contents.save()
+    return steps
+
+
+def finished_digest(store: Store, step: Step) -> str:
+    """The digest of the artifact that a finished step has published."""
+    assert step.fingerprint is not None, "a finished step has a fingerprint"
+    return str(store.run(step.stage.name, step.fingerprint).read("manifest.json")["digest"])
+
+
+def closure(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
+    """The wanted stages with everything they need, in running order."""
+    keep: set[str] = set()
+    todo = [recipe.stage(name).name for name in wanted] or list(recipe.stages)
+    while todo:
+        name = todo.pop()
+        if name not in keep:
+            keep.add(name)
+            todo.extend(recipe.stages[name].needs)
+    return [name for name in recipe.stages if name in keep]
+
+
+def plan_stage(
+    recipe: Recipe, store: Store, stage: Stage, digests: Mapping[str, str], forced: bool = False
+) -> Step:
+    """What this stage would do, given the digests of the finished stages among those it needs."""
+    waits = sorted(stage.needs - digests.keys())
+    if waits:
+        return Step(stage, "run", tuple(f"{name} will change" for name in waits))
+    parts = material(recipe, stage, digests, store.contents)
+    print_ = fingerprint(parts)
+    run = store.run(stage.name, print_)
+    if forced:
+        return Step(stage, "run", ("forced",), print_, parts)
+    if run.manifest():
+        return Step(stage, "skip", _why_up_to_date(stage), print_, parts)
+    if run.has_checkpoint:
+        return Step(stage, "resume", ("stopped in the middle; a checkpoint is there",), print_, parts)
+    return Step(stage, "run", tuple(_why_run(recipe, store, stage, parts)), print_, parts)
+
+
+def _why_up_to_date(stage: Stage) -> tuple[str, ...]:
+    inputs = sorted({name for names in (*stage.inputs.values(), *stage.data.values()) for name in names})
+    return (f"up to date: config and {', '.join(inputs)} unchanged",)
+
+
+def _why_run(recipe: Recipe, store: Store, stage: Stage, parts: dict[str, Any]) -> list[str]:
+    last = store.last_fingerprint(stage.name)
+    if last is None:
+        return ["not run yet"]
+    inputs = store.run(stage.name, last).read("inputs.json")
+    if not inputs:
+        return ["not run yet"]
+    return differences(inputs["material"], parts, recipe, inputs.get("rows", {})) or ["its last run did not finish"]

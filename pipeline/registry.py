@@ -1,0 +1,55 @@
+"""Stage kind -> where its parts are. Strings only, so that knowing a stage costs no import.
+
+Another package adds a kind through the entry point group `posttune.stages`: the entry's name is the
+kind, its value the folder package that holds `config.py` (`Config`, `estimate`) and `train.py` (`run`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from pipeline.errors import RecipeError, nearest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Dotted paths (`module:name`) of one stage kind: the first two are light, the third may import torch."""
+
+    name: str
+    config: str
+    estimate: str
+    run: str
+
+
+def _kind(name: str, package: str, module: str = "train") -> Kind:
+    return Kind(name, f"{package}.config:Config", f"{package}.config:estimate", f"{package}.{module}:run")
+
+
+BUILT_IN = {
+    "sft": _kind("sft", "stages.sft"),
+    "rm": _kind("rm", "stages.rm"),
+    "ppo": _kind("ppo", "stages.ppo"),
+    "dpo": _kind("dpo", "stages.dpo"),
+    "evaluate": _kind("evaluate", "stages.evaluate", "evaluate"),
+}
+
+CHECK_DATA = "stages.formats.check:check"
+
+
+def find(name: str, *, where: str = "") -> Kind:
+    """The kind called `name`; RecipeError with the nearest known one otherwise."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    others = {entry.name: entry.value for entry in entry_points(group="posttune.stages")}
+    if name in others:
+        return _kind(name, others[name])
+    raise RecipeError(f"there is no stage kind '{name}'", where=where, remedy=nearest(name, {*BUILT_IN, *others}))
+
+
+def load(dotted: str) -> Any:
+    """The object at `module:name`."""
+    module, _, name = dotted.partition(":")
+    return getattr(importlib.import_module(module), name)

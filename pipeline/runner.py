@@ -1,0 +1,186 @@
+"""The loop over the plan: run or resume each stage in its own process, publish what it made, say what happened."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import launch, registry, report, store
+from pipeline.contract import DataSource, Source, TaskConfig
+from pipeline.errors import WRONG_INPUT, Interrupted, PosttuneError, StageFailed, UserError
+from pipeline.fingerprint import record_rows
+from pipeline.plan import Step, closure, finished_digest, plan, plan_stage
+from pipeline.recipe import Recipe, Stage, input_fields
+from pipeline.store import Store, StageRun
+from pipeline.worker import Job
+
+Say = Callable[[str], None]
+
+
+def run(
+    recipe: Recipe, runs: Path, wanted: Sequence[str], force: Sequence[str] = (), debug: bool = False, say: Say = print
+) -> None:
+    """Bring the wanted stages, and whatever they need, up to date; raises the first stage's error."""
+    folder = Store(runs, recipe)
+    steps = plan(recipe, folder, wanted, force)
+    _check_data(recipe, [step.stage for step in steps if step.action != "skip"])
+    folder.create()
+    digests: dict[str, str] = {}
+    changed = False
+    try:
+        for name in closure(recipe, wanted):
+            step = plan_stage(recipe, folder, recipe.stages[name], digests, forced=name in force)
+            say(f"{name}: {'; '.join(step.reasons)}" if step.action == "skip" else f"{name}: {step.action} ({'; '.join(step.reasons)})")
+            if step.action != "skip":
+                _execute(recipe, folder, step, digests, debug, say)
+                changed = True
+            digests[name] = finished_digest(folder, step)
+            if folder.last_fingerprint(name) != step.fingerprint:
+                folder.point(name, str(step.fingerprint))
+                changed = True
+    finally:
+        if changed or not (folder.root / "report.html").exists():
+            report.write(folder.root)
+    say(f"report: {folder.root / 'report.html'}")
+
+
+def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """Read the data of every stage that is about to run, so that a bad row ends the run before any training."""
+    asked: dict[str, Any] = {}
+    for stage in stages:
+        for field, mark in input_fields(type(stage.config)):
+            if mark.records:
+                asked[f"{stage.name}.{field}"] = (mark.records, "all", _sources(recipe, stage.data[field]))
+    if asked:
+        registry.load(registry.CHECK_DATA)(asked)
+
+
+def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, str], debug: bool, say: Say) -> None:
+    """Run or resume one stage to its published artifact."""
+    stage, started = step.stage, time.monotonic()
+    run = folder.run(stage.name, str(step.fingerprint))
+    with store.locked(run) as lock:
+        if step.action == "run":
+            store.forget(run)
+        config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
+        store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": digests_of(stage, digests)})
+        folder.point(stage.name, run.fingerprint)
+        result = _run_worker(recipe, folder, stage, run, digests, lock, debug)
+        store.publish(run, {**result["record"], "inputs": digests_of(stage, digests)}, result["report"])
+        for name in ("result.json", "job.json"):
+            (run.folder / name).unlink(missing_ok=True)
+    for line in result["summary"]:
+        say(f"  {line}")
+    peak = result["record"]["peak_memory_mb"] / 1024
+    say(f"{stage.name}: done in {time.monotonic() - started:.0f} s, {peak:.1f} GB at most -> {run.output}")
+
+
+def _run_worker(
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], lock: int, debug: bool
+) -> dict[str, Any]:
+    for name in ("result.json", "error.json"):
+        (run.folder / name).unlink(missing_ok=True)
+    job = run.folder / "job.json"
+    store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, debug))))
+    code = launch.run_worker(recipe.launch, job, lock)
+    result = store.read_json(run.folder / "result.json")
+    if code == 0 and result is not None:
+        return result
+    error = _failure(run, code)
+    (run.folder / "error.json").unlink(missing_ok=True)
+    if error.exit_code == WRONG_INPUT:
+        store.discard(run)
+    raise error
+
+
+def _failure(run: StageRun, code: int) -> PosttuneError:
+    """The worker's own account of what went wrong, or what its exit status tells."""
+    told = store.read_json(run.folder / "error.json")
+    if told:
+        kind = {2: UserError, 130: Interrupted}.get(told["code"], StageFailed)
+        remedy = told["remedy"] or f"the whole traceback is in {run.log}"
+        return kind(told["problem"], where=told["where"] or run.stage, remedy=remedy)
+    if code == 130 or -code in {signal.SIGINT, signal.SIGTERM}:
+        return Interrupted("stopped at once", where=run.stage, remedy="the next run goes on from the last checkpoint")
+    if -code == signal.SIGKILL:
+        return StageFailed("the stage was killed (signal 9): most often the machine ran out of memory", where=run.stage,
+                           remedy="lower per_device_train_batch_size or max_length; the next run goes on from the last checkpoint")
+    return StageFailed(f"the stage ended with status {code}", where=run.stage, remedy=f"see {run.log}")
+
+
+def _job(
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], debug: bool
+) -> Job:
+    inputs = {
+        field: [_artifact(recipe, folder, name) for name in stage.inputs[field]]
+        for field, mark in input_fields(type(stage.config)) if mark.role
+    }
+    data = {
+        field: [_as_plain(source) for source in _sources(recipe, names)] for field, names in stage.data.items()
+    }
+    return Job(
+        stage=stage.name, kind=stage.kind, folder=str(run.folder), config=stage.config.model_dump(mode="json"),
+        model=recipe.model.model_dump(mode="json"), seed=recipe.seed, inputs=inputs, data=data,
+        wandb=_wandb(recipe, folder, stage, run, digests), debug=debug,
+    )
+
+
+def _artifact(recipe: Recipe, folder: Store, name: str) -> dict[str, Any]:
+    if name == "base":
+        return {"name": "base", "role": "policy", "path": None, "digest": ""}
+    run = folder.finished(name)
+    assert run is not None, "a stage starts only when what it needs is finished"
+    made = store.artifact(run, type(recipe.stages[name].config).produces)
+    return {"name": name, "role": made.role, "path": str(made.path), "digest": made.digest}
+
+
+def _sources(recipe: Recipe, names: Sequence[str]) -> list[Source]:
+    return [
+        Source(name, recipe.data[name], recipe.tasks.get(recipe.data[name].task or "", TaskConfig()),
+               recipe.heldout_fraction, recipe.split_salt)
+        for name in names
+    ]
+
+
+def _as_plain(source: Source) -> dict[str, Any]:
+    config: DataSource = source.config
+    return {"name": source.name, "config": config.model_dump(mode="json"), "task": source.task.model_dump(mode="json"),
+            "heldout_fraction": source.heldout_fraction, "salt": source.salt}
+
+
+def digests_of(stage: Stage, digests: Mapping[str, str]) -> dict[str, str]:
+    """The digests of the artifacts this stage starts from."""
+    return {name: digests[name] for name in sorted(stage.needs)}
+
+
+def _wandb(
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The W&B run's settings (design: group = run folder, job type = kind, the same id after a resume)."""
+    if recipe.tracking.wandb is None:
+        return None
+    return {
+        **recipe.tracking.wandb.model_dump(),
+        "group": f"{recipe.name}-{folder.id}",
+        "job_type": stage.kind,
+        "name": f"{recipe.name}-{stage.name}-{run.fingerprint[:8]}",
+        "config": {
+            **stage.config.model_dump(mode="json"), "seed": recipe.seed, "model": recipe.model.model_dump(mode="json"),
+            "fingerprint": run.fingerprint, "input_digests": digests_of(stage, digests),
+            "data_digests": {name: folder_digest for name, folder_digest in _data_digests(recipe, folder, stage)},
+        },
+    }
+
+
+def _data_digests(recipe: Recipe, folder: Store, stage: Stage) -> list[tuple[str, str]]:
+    from pipeline.content import data_digest
+
+    names = sorted({name for names in stage.data.values() for name in names})
+    return [(name, data_digest(recipe.data[name], folder.contents)) for name in names]

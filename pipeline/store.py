@@ -1,0 +1,231 @@
+"""Run folders: the only place that creates, locks, publishes and reads them.
+
+    runs/<recipe>/recipe.yaml index.json hashes.json report.html
+    runs/<recipe>/<stage>/<fingerprint 12>/
+        config.yaml inputs.json state.json metrics.jsonl log.txt checkpoints/ output/ report.json manifest.json
+
+A manifest is written last: its presence means the stage is finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.content import ContentCache, file_digest
+from pipeline.contract import Artifact, Role
+from pipeline.errors import StageFailed, UserError
+from pipeline.recipe import Recipe, dump_resolved
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage's folder at one fingerprint."""
+
+    stage: str
+    fingerprint: str
+    folder: Path
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    @property
+    def unpublished(self) -> Path:
+        """Where a stage writes before its output is published under its final name."""
+        return self.folder / "output.tmp"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return any(self.checkpoints.glob("step-*/MANIFEST.json"))
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of a finished run; None while it is unfinished or a file of it is missing."""
+        manifest = read_json(self.folder / "manifest.json")
+        if not manifest or manifest.get("fingerprint") != self.fingerprint:
+            return None
+        sizes = ((self.folder / name, entry["size"]) for name, entry in manifest["files"].items())
+        return manifest if all(path.is_file() and path.stat().st_size == size for path, size in sizes) else None
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of this folder; empty where there is none."""
+        return read_json(self.folder / name) or {}
+
+
+class Store:
+    """The run folder of one recipe. Reading it creates nothing."""
+
+    def __init__(self, runs: Path, recipe: Recipe) -> None:
+        self.root = runs / recipe.name
+        self.contents = ContentCache(self.root / "hashes.json")
+        self._recipe = recipe
+        self._index = read_json(self.root / "index.json") or {}
+        owner = self._index.get("recipe", _portable(recipe.path))
+        if owner != _portable(recipe.path):
+            raise UserError(f"this run folder belongs to the recipe {owner}", where=str(self.root),
+                            remedy=f"give {recipe.path} a `name:` of its own, or use --runs")
+
+    @property
+    def id(self) -> str:
+        """The run folder's own id: the W&B group."""
+        return str(self._index.get("id", "unsaved"))
+
+    def last_fingerprint(self, stage: str) -> str | None:
+        """The fingerprint this stage was last started or finished with."""
+        return self._index.get("stages", {}).get(stage)
+
+    def run(self, stage: str, fingerprint: str) -> StageRun:
+        return StageRun(stage, fingerprint, self.root / stage / fingerprint[:12])
+
+    def finished(self, stage: str) -> StageRun | None:
+        """The stage's current run, if it is finished."""
+        last = self.last_fingerprint(stage)
+        run = self.run(stage, last) if last else None
+        return run if run and run.manifest() else None
+
+    def create(self) -> None:
+        """Make the run folder and keep the resolved recipe in it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        if "id" not in self._index:
+            self._index = {"id": uuid.uuid4().hex[:12], "recipe": _portable(self._recipe.path), "stages": {}}
+            self._write_index()
+        write_atomically(self.root / "recipe.yaml", dump_resolved(self._recipe))
+        self.contents.save()
+
+    def point(self, stage: str, fingerprint: str) -> None:
+        """Make `fingerprint` the stage's current run."""
+        self._index["stages"][stage] = fingerprint
+        self._write_index()
+
+    def _write_index(self) -> None:
+        write_atomically(self.root / "index.json", json.dumps(self._index, indent=1))
+
+
+@contextmanager
+def locked(run: StageRun) -> Iterator[int]:
+    """Hold the run's lock; yields its file descriptor, which a child process may share.
+
+    The kernel drops the lock with the last process that holds it, so a killed run leaves none behind.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(run.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+            raise UserError(f"process {holder} is already running this stage", where=str(run.folder),
+                            remedy=f"wait for it, or stop it: kill {holder}") from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def prepare(run: StageRun, config: str, inputs: Mapping[str, Any]) -> None:
+    """Lay out the folder of a run that is about to start or go on."""
+    shutil.rmtree(run.unpublished, ignore_errors=True)
+    for stale in (run.output, run.folder / "manifest.json"):
+        shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+    run.unpublished.mkdir(parents=True)
+    write_atomically(run.folder / "config.yaml", config)
+    write_atomically(run.folder / "inputs.json", json.dumps(inputs))
+
+
+def forget(run: StageRun) -> None:
+    """Start over: drop checkpoints, metrics and state of earlier attempts."""
+    for name in ("checkpoints", "output", "output.tmp"):
+        shutil.rmtree(run.folder / name, ignore_errors=True)
+    for name in ("metrics.jsonl", "state.json", "manifest.json", "report.json"):
+        (run.folder / name).unlink(missing_ok=True)
+
+
+def discard(run: StageRun) -> None:
+    """Leave nothing but the log of a run that the user's input stopped before it had a checkpoint."""
+    if run.has_checkpoint:
+        return
+    for path in run.folder.iterdir():
+        if path != run.log:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def publish(run: StageRun, record: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the run's output final: sync it, rename it, and write the manifest last."""
+    try:
+        write_atomically(run.folder / "report.json", json.dumps(report))
+        files = {}
+        for path in sorted(p for p in run.unpublished.rglob("*") if p.is_file()):
+            sync(path)
+            name = Path("output") / path.relative_to(run.unpublished)
+            files[name.as_posix()] = {"sha256": file_digest(path), "size": path.stat().st_size}
+        run.unpublished.rename(run.output)
+        sync(run.folder)
+        manifest = {"fingerprint": run.fingerprint, "stage": run.stage, "digest": _digest(files), **record, "files": files}
+        write_atomically(run.folder / "manifest.json", json.dumps(manifest, indent=1))
+    except OSError as error:
+        raise StageFailed(f"the output could not be published: {error.strerror}", where=str(run.folder),
+                          remedy="free some space or mend the permissions, then run again: the checkpoint is kept"
+                          ) from error
+    return manifest
+
+
+def artifact(run: StageRun, role: Role) -> Artifact:
+    """A finished run's output as another stage receives it."""
+    manifest = run.manifest()
+    assert manifest is not None, "only finished runs have artifacts"
+    return Artifact(run.stage, role, run.output, manifest["digest"])
+
+
+def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """One hash over an artifact's files: equal bits give equal digests, whenever and wherever they were made."""
+    return hashlib.sha256(json.dumps({name: entry["sha256"] for name, entry in files.items()}).encode()).hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no file or no object."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text` so that a reader, or a power cut, sees the old file or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary.write_text(text, "utf-8")
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _portable(path: Path) -> str:
+    """The recipe's path without the user's home in it."""
+    return Path(os.path.relpath(path)).as_posix()

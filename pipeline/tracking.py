@@ -1,0 +1,137 @@
+"""Where a stage's metrics go: metrics.jsonl always, Weights & Biases when the recipe asks.
+
+W&B is a guest: every call to it happens in a thread of its own, and nothing it does (an outage, a
+folder it cannot write, a killed service) reaches the training loop.
+"""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.store import read_json, write_atomically
+
+FINISH_SECONDS = 30.0  # how long the end of a stage waits for W&B
+
+
+class Tracker:
+    """Writes metrics for one stage run and keeps what a resume needs (`state.json`)."""
+
+    def __init__(self, folder: Path, wandb: Mapping[str, Any] | None, say: Callable[[str], None]) -> None:
+        self._file = folder / "metrics.jsonl"
+        self._state_file = folder / "state.json"
+        self.state: dict[str, Any] = {"seconds": 0.0, "high_water": -1, **(read_json(self._state_file) or {})}
+        self._guest = _WandbGuest(folder, wandb, self.state, say) if wandb and wandb["mode"] != "disabled" else None
+        self._start = time.monotonic()
+        self._seconds_before = float(self.state["seconds"])
+        self.save_state()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record `metrics` at `step`; a step that was already sent to W&B before a resume is not sent again."""
+        line = {"step": step, "time": round(time.time(), 3), **{k: float(v) for k, v in metrics.items()}}
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        if self._guest and step > self.state["high_water"]:
+            self._guest.log(step, metrics)
+
+    def rewind(self, step: int) -> None:
+        """Drop the metrics after `step`: the run goes on from a checkpoint there and will log them again."""
+        self.state["high_water"] = max(self.state["high_water"], *(entry["step"] for entry in self._lines()), -1)
+        kept = [json.dumps(entry) for entry in self._lines() if entry["step"] <= step]
+        write_atomically(self._file, "".join(line + "\n" for line in kept))
+        self.save_state()
+
+    def finish(self, summary: Mapping[str, float] | None = None, outcome: str = "finished") -> None:
+        """Close W&B (within FINISH_SECONDS) and keep the state."""
+        if self._guest:
+            self._guest.finish(summary or {}, 0 if outcome in {"finished", "interrupted"} else 1)
+        self.save_state()
+
+    def save_state(self) -> None:
+        """Keep the seconds spent so far, the W&B run id and the high-water mark."""
+        self.state["seconds"] = round(self._seconds_before + time.monotonic() - self._start, 3)
+        write_atomically(self._state_file, json.dumps(self.state))
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """The metrics so far; a line torn by a kill is left out."""
+        entries = []
+        for line in self._file.read_text("utf-8").splitlines() if self._file.exists() else []:
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                continue
+        return entries
+
+
+class _WandbGuest:
+    """One W&B run, driven by a daemon thread through a queue; after its first failure it is left alone."""
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], state: dict[str, Any], say: Callable[[str], None]
+    ) -> None:
+        self._queue: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._say = say
+        self._settings = dict(settings)
+        self._settings["mode"] = _mode(settings["mode"])
+        self._folder = folder
+        state.setdefault("wandb_run_id", os.urandom(5).hex())
+        self._run_id = state["wandb_run_id"]
+        self._thread = threading.Thread(target=self._serve, name="wandb", daemon=True)
+        self._thread.start()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._queue.put(("log", (step, dict(metrics))))
+
+    def finish(self, summary: Mapping[str, float], exit_code: int) -> None:
+        self._queue.put(("finish", (dict(summary), exit_code)))
+        self._thread.join(FINISH_SECONDS)
+        if self._thread.is_alive():
+            self._say("W&B does not answer; its run is left as it is, metrics.jsonl is complete")
+
+    def _serve(self) -> None:
+        try:
+            run = self._begin()
+            while True:
+                verb, payload = self._queue.get()
+                if verb == "log":
+                    run.log(payload[1], step=payload[0])
+                    continue
+                run.summary.update(payload[0])
+                run.finish(exit_code=payload[1])
+                return
+        except BaseException as error:  # W&B raises SystemExit and its own kinds too; none may stop training
+            self._say(f"W&B is off for the rest of this stage ({type(error).__name__}: {str(error)[:120]}); "
+                      "metrics.jsonl goes on")
+
+    def _begin(self) -> Any:
+        import wandb
+
+        settings = self._settings
+        return wandb.init(
+            project=settings["project"], entity=settings["entity"], mode=settings["mode"], dir=str(self._folder),
+            id=self._run_id, resume="allow" if settings["mode"] == "online" else None, group=settings["group"],
+            job_type=settings["job_type"], name=settings["name"], config=settings["config"], reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, init_timeout=60,
+                                    x_disable_meta=True, x_disable_stats=True, save_code=False),
+        )
+
+
+def _mode(asked: str) -> str:
+    """`auto` is online where a key is at hand, else offline: W&B must never stop to ask."""
+    if asked != "auto":
+        return asked
+    if os.environ.get("WANDB_MODE") in {"online", "offline", "disabled"}:
+        return os.environ["WANDB_MODE"]
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    try:
+        return "online" if netrc.netrc().authenticators("api.wandb.ai") else "offline"
+    except (OSError, netrc.NetrcParseError):
+        return "offline"

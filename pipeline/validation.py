@@ -1,0 +1,67 @@
+"""pydantic's findings, said the way this project says errors: place, finding, remedy."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import RecipeError, nearest
+from pipeline.yaml_lines import Document, Key
+
+
+@contextmanager
+def explain(document: Document, model: type[BaseModel], prefix: Key = ()) -> Iterator[None]:
+    """Turn the first ValidationError raised inside into a RecipeError at its place in `document`."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key: Key = tuple(part for part in first["loc"] if not _is_union_tag(part))
+        found, remedy = _say(first, model, key)
+        more = len(error.errors()) - 1
+        note = f" (and {more} more)" if more > 0 and first["type"] == "extra_forbidden" else ""
+        raise RecipeError(found + note, where=document.where((*prefix, *key)), remedy=remedy) from None
+
+
+def _is_union_tag(part: str | int) -> bool:
+    """pydantic names the tried member of a union in `loc`; a recipe has no such key."""
+    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part)
+
+
+def _say(error: Any, model: type[BaseModel], key: Key) -> tuple[str, str]:
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    name = key[-1] if key else "the recipe"
+    if kind == "extra_forbidden":
+        return f"unknown key '{name}'", nearest(str(name), _fields_at(model, key[:-1]))
+    if kind == "missing":
+        return f"the key '{name}' is missing", f"add {name}: ..."
+    if kind == "literal_error":
+        return f"'{name}' is {value!r}", f"allowed: {context['expected']}"
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        return f"'{name}' must hold keys, found {_short(value)}", f"known: {', '.join(_fields_at(model, key)) or 'any'}"
+    text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"'{name}' is {_short(value)}", f"it must be {text}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields_at(model: type[BaseModel], key: Key) -> list[str]:
+    """The known keys of the section at `key`."""
+    at: Any = model
+    for part in key:
+        if isinstance(at, type) and issubclass(at, BaseModel) and part in at.model_fields:
+            at = _section(at.model_fields[str(part)].annotation)
+    return list(at.model_fields) if isinstance(at, type) and issubclass(at, BaseModel) else []
+
+
+def _section(annotation: Any) -> Any:
+    """The pydantic model inside `X | None` or `dict[str, X]`, if there is one."""
+    candidates = [annotation, *typing.get_args(annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -1,0 +1,34 @@
+"""The state of our own training loops: one file, read back without unpickling code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FILE = "state.pt"
+
+
+def write(folder: Path, state: Mapping[str, Any]) -> None:
+    """Save nested dicts and lists of tensors, numbers and text."""
+    torch.save(dict(state), folder / FILE)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The state written there. `weights_only`: nothing in the file can run."""
+    return dict(torch.load(folder / FILE, weights_only=True, map_location="cpu"))
+
+
+def tensors(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Detached copies on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in parameters.items()}
+
+
+def restore(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> None:
+    """Copy saved values into parameters of the same names."""
+    assert parameters.keys() == saved.keys(), "a checkpoint belongs to the config in its fingerprint"
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(saved[name])

@@ -1,0 +1,50 @@
+"""What dpo takes and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from stages.modeling.memory import training_estimate
+
+
+class Config(StageConfig):
+    """Keys keep the names of transformers and TRL."""
+
+    produces: ClassVar[Role] = "policy"
+    revision: ClassVar[int] = 1
+
+    policy: Annotated[str, Input(role="policy")]  # what training starts from: an SFT policy
+    reference: Annotated[str | None, Input(role="policy", default="policy")] = None  # what it is held near
+    data: Annotated[Names, Input(records="comparison")]
+    beta: float = Field(0.1, gt=0)  # raising it holds the policy nearer to the reference (Rafailov et al. 2023)
+    loss_type: Literal["sigmoid", "hinge", "ipo", "robust", "apo_zero", "sigmoid_norm"] = "sigmoid"
+    sft_weight: float = Field(0.0, ge=0)  # adds that much of the chosen answers' own loss, against their collapse
+    pairs_per_prompt: int | None = Field(None, gt=0)  # the pairs furthest apart in rank first; left out: all
+    learning_rate: float | None = Field(None, gt=0)  # left out: 1e-5 with LoRA, 1e-6 without (TRL's)
+    num_train_epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, gt=0)
+    per_device_train_batch_size: int = Field(2, gt=0)  # pairs a forward
+    gradient_accumulation_steps: int = Field(4, gt=0)
+    max_length: int = Field(1024, gt=1)  # tokens; a longer pair is left out and counted
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    gradient_checkpointing: bool = False
+    eval_prompts: int = Field(32, ge=0)  # held-out prompts answered by the input and the output at the end
+    max_new_tokens: int = Field(128, gt=0)  # of those answers
+    save_steps: SaveSteps = 20
+    logging_steps: LoggingSteps = 1
+
+
+def rate(config: Config, model: ModelConfig) -> float:
+    """The learning rate used."""
+    return config.learning_rate or (1e-5 if model.lora else 1e-6)
+
+
+def estimate(config: Config, model: ModelConfig) -> Estimate:
+    """Memory foretold: both answers of each pair, with their logits; without LoRA also a whole reference."""
+    tokens = 2 * config.per_device_train_batch_size * config.max_length
+    return training_estimate(model, tokens, num_models=1 if model.lora else 2, keep_logits=True)

@@ -1,0 +1,115 @@
+"""Held-out prompts, a candidate's answers to them, and one figure a prompt for each thing measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.contract import Context, Source, TaskConfig
+from stages.checkpoint.streams import permutation
+from stages.evaluate.checks import check_answer
+from stages.formats.load import load
+from stages.modeling.backbone import Backbone
+from stages.modeling.chat import Chat
+from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
+from stages.rollout.generate import Completion, generate
+from stages.rollout.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Question:
+    """One held-out prompt with its ids, what is known of the right answer, and its task."""
+
+    id: str
+    messages: tuple[Mapping[str, Any], ...]
+    ids: list[int]
+    reference: Any
+    task: TaskConfig
+
+    @property
+    def text(self) -> str:
+        """The conversation as a person reads it."""
+        return "\n".join(f"{message['role']}: {message['content']}" for message in self.messages)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One candidate's completions, in the order of the questions."""
+
+    completions: list[Completion]
+    texts: list[str]
+
+    def sequences(self, questions: Sequence[Question]) -> Sequences:
+        """Prompts and completions as ids."""
+        return Sequences([q.ids for q in questions], [c.ids for c in self.completions])
+
+
+def heldout_questions(sources: Sequence[Source], chat: Chat, limit: int | None, seed: int) -> list[Question]:
+    """The held-out prompts of all sources, each prompt once; `limit` picks that many at random by the seed."""
+    found: dict[str, Question] = {}
+    for source in sources:
+        for record in load(source, "prompt", "heldout").records:
+            question = Question(record.id, record.prompt, chat.prompt_ids(record.prompt), record.reference, source.task)
+            known = found.get(record.prompt_key)
+            if known is None or known.reference is None:
+                found[record.prompt_key] = question
+    questions = list(found.values())
+    if limit is None or limit >= len(questions):
+        return questions
+    return [questions[i] for i in sorted(permutation(len(questions), seed, "heldout")[:limit])]
+
+
+def ask(
+    backbone: Backbone, role: str, chat: Chat, questions: Sequence[Question], context: Context, *,
+    max_new_tokens: int, temperature: float = 0.0, batch_size: int = 32,
+) -> Answers:
+    """The role's answers to all questions."""
+    with context.progress(f"{role} answers", len(questions)) as advance:
+        completions = generate(
+            backbone, role, chat, [q.ids for q in questions], max_new_tokens=max_new_tokens, temperature=temperature,
+            seed=context.seed, purpose="answers", batch_size=batch_size, on_batch=advance,
+        )
+    return Answers(completions, [chat.decode(c.ids) for c in completions])
+
+
+def measure(questions: Sequence[Question], answers: Answers) -> dict[str, list[float | None]]:
+    """Each check's result per question (None where a question has no such check), with length and whether it ended."""
+    checked = [check_answer(text, q.reference, q.task) for q, text in zip(questions, answers.texts, strict=True)]
+    names = sorted({name for result in checked for name in result})
+    figures: dict[str, list[float | None]] = {name: [result.get(name) for result in checked] for name in names}
+    figures["length"] = [float(len(c.ids)) for c in answers.completions]
+    figures["ended"] = [float(c.ended) for c in answers.completions]
+    return figures
+
+
+def mean_interval(values: Sequence[float | None], seed: int = 0) -> tuple[float, float, float]:
+    """Mean with a 95% bootstrap interval, over the questions that have the figure."""
+    import torch
+
+    return bootstrap_ci(torch.tensor([v for v in values if v is not None], dtype=torch.float64), seed=seed)
+
+
+def difference_interval(
+    values: Sequence[float | None], baseline: Sequence[float | None], seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean difference with a 95% paired-bootstrap interval, over the questions where both have the figure."""
+    import torch
+
+    both = [(v, b) for v, b in zip(values, baseline, strict=True) if v is not None and b is not None]
+    ours, theirs = (torch.tensor(column, dtype=torch.float64) for column in zip(*both, strict=True))
+    return paired_bootstrap(ours, theirs, seed=seed)
+
+
+def with_interval(triple: tuple[float, float, float]) -> str:
+    """`0.953 [0.906, 0.984]`."""
+    mean, low, high = triple
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def before_after(
+    name: str, before: str, after: str, old: Sequence[float | None], new: Sequence[float | None]
+) -> list[str | float | None]:
+    """A table row: the figure of both models with intervals, and the paired difference."""
+    return [name, with_interval(mean_interval(old)), with_interval(mean_interval(new)),
+            with_interval(difference_interval(new, old))]

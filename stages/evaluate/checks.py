@@ -1,0 +1,58 @@
+"""What a program can say about one answer: is it valid JSON of the right shape, are its labels right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from pipeline.contract import TaskConfig
+from pipeline.errors import RecipeError
+
+INVALID = object()
+
+
+def check_answer(text: str, reference: Any, task: TaskConfig) -> dict[str, float]:
+    """0 or 1 for each check the task has: `valid_json`, `label_accuracy/<field>` and their mean `label_accuracy`.
+
+    A field's label is right when it equals the reference's; an answer that does not parse has none right.
+    """
+    results: dict[str, float] = {}
+    answer = parse(text)
+    if task.json_schema is not None:
+        results["valid_json"] = float(answer is not INVALID and not any(_validator(task).iter_errors(answer)))
+    wanted = parse(reference) if isinstance(reference, str) else reference
+    fields = [name for name in task.labels if isinstance(wanted, Mapping) and name in wanted]
+    for name in fields:
+        given = answer.get(name) if isinstance(answer, Mapping) else None
+        results[f"label_accuracy/{name}"] = float(given == wanted[name])
+    if fields:
+        results["label_accuracy"] = sum(results[f"label_accuracy/{name}"] for name in fields) / len(fields)
+    return results
+
+
+def parse(text: str) -> Any:
+    """The JSON value of the whole text, or INVALID."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return INVALID
+
+
+def check_task(name: str, task: TaskConfig) -> None:
+    """RecipeError if the task's schema is no JSON Schema."""
+    if task.json_schema is None:
+        return
+    try:
+        Draft202012Validator.check_schema(task.json_schema)
+    except SchemaError as error:
+        place = ".".join(str(part) for part in ("tasks", name, "json_schema", *error.path))
+        raise RecipeError(f"not a JSON Schema: {error.message}", where=place,
+                          remedy="see json-schema.org, draft 2020-12") from None
+
+
+def _validator(task: TaskConfig) -> Draft202012Validator:
+    return Draft202012Validator(task.json_schema)

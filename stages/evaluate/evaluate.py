@@ -1,0 +1,158 @@
+"""Candidates side by side on held-out prompts: what a program can check, and what reward models say.
+
+Every candidate answers the same prompts with the same limits from one load of the shared base. Each figure
+has a 95% bootstrap interval over prompts; differences are paired with the first candidate.
+
+Alone: `posttune run recipes/quickstart.yaml evaluate`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.contract import Artifact, Context, Result, Samples, Table
+from pipeline.errors import DataError
+from stages.evaluate.answers import (
+    Answers,
+    Question,
+    ask,
+    difference_interval,
+    heldout_questions,
+    mean_interval,
+    measure,
+    with_interval,
+)
+from stages.evaluate.config import Config
+from stages.modeling.backbone import Backbone, open_backbone
+from stages.modeling.chat import Chat, load_chat
+from stages.modeling.heads import ScalarHead
+from stages.rollout.score import in_batches, logprobs, score_rows
+
+Figures = dict[str, list[float | None]]  # a figure's value for each question
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A reward model that scores answers; scores are in its own normalised units."""
+
+    name: str  # as the report calls its figure
+    role: str
+    head: ScalarHead
+
+
+def run(config: Config, context: Context) -> Result:
+    """Let every candidate answer, measure, and lay the results side by side."""
+    chat = load_chat(context.model)
+    questions = heldout_questions(context.data["data"], chat, config.max_prompts, context.seed)
+    if not questions:
+        raise DataError("there are no held-out prompts", where="evaluate.data", remedy="raise heldout_fraction")
+    backbone = open_backbone(context.model)
+    candidates = context.inputs["candidates"]
+    for candidate in candidates:
+        backbone.load(_role(candidate), candidate)
+    judges = _load_judges(context, backbone)
+
+    answers = {c.name: ask(backbone, _role(c), chat, questions, context, max_new_tokens=config.max_new_tokens,
+                           temperature=config.temperature, batch_size=config.batch_size) for c in candidates}
+    figures = {c.name: _figures(backbone, chat, questions, answers[c.name], judges) for c in candidates}
+    _add_win_rates(figures, judges)
+    _add_kl(context, backbone, chat, questions, candidates, answers, figures)
+    return _result(config, questions, answers, figures, judges)
+
+
+def _role(artifact: Artifact) -> str:
+    """Adapter names may hold no dots, stage names may."""
+    return "candidate_" + artifact.name.replace(".", "_")
+
+
+def _load_judges(context: Context, backbone: Backbone) -> list[Judge]:
+    judges = []
+    for field, label in (("reward", "proxy score"), ("second_reward", "second reward model's score")):
+        for artifact in context.inputs.get(field, ()):
+            assert artifact.path is not None, "a reward model is always a published artifact"
+            backbone.load(f"judge_{field}", artifact)
+            judges.append(Judge(label, f"judge_{field}", ScalarHead.load(artifact.path).to(backbone.device)))
+    return judges
+
+
+def _figures(
+    backbone: Backbone, chat: Chat, questions: Sequence[Question], answers: Answers, judges: Sequence[Judge]
+) -> Figures:
+    figures = measure(questions, answers)
+    rows = [q.ids + c.ids for q, c in zip(questions, answers.completions, strict=True)]
+    for judge in judges:
+        raw = score_rows(backbone, judge.role, judge.head, rows, chat.pad_id)
+        figures[judge.name] = ((raw - judge.head.mean.cpu()) / judge.head.std.cpu()).tolist()
+    return figures
+
+
+def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[Judge]) -> None:
+    """How often a candidate's answer scores above the first candidate's; a tie counts half."""
+    first = next(iter(figures.values()))
+    for judge in judges:
+        for name, own in figures.items():
+            if own is not first:
+                pairs = zip(own[judge.name], first[judge.name], strict=True)
+                wins = [0.5 if a == b else float(a > b) for a, b in pairs]  # type: ignore[operator]
+                figures[name][f"win rate under {judge.name.removesuffix(' score')}"] = wins  # type: ignore[assignment]
+
+
+def _add_kl(
+    context: Context, backbone: Backbone, chat: Chat, questions: Sequence[Question], candidates: Sequence[Artifact],
+    answers: Mapping[str, Answers], figures: Mapping[str, Figures],
+) -> None:
+    """Log-ratio of candidate to reference summed over the candidate's own answers, nats."""
+    if not context.inputs.get("reference"):
+        return
+    reference = context.artifact("reference")
+    known = [_role(c) for c in candidates if c.name == reference.name]
+    role = known[0] if known else "reference"
+    if not known:
+        backbone.load(role, reference)
+    for candidate in candidates:
+        sequences = answers[candidate.name].sequences(questions)
+        own, other = (in_batches(lambda part, role=r: logprobs(backbone, role, part, chat.pad_id)[0], sequences)[0]  # type: ignore[misc]
+                      for r in (_role(candidate), role))
+        figures[candidate.name]["KL to " + reference.name] = (own - other).sum(1).tolist()
+
+
+def _result(
+    config: Config, questions: Sequence[Question], answers: Mapping[str, Answers], figures: Mapping[str, Figures],
+    judges: Sequence[Judge],
+) -> Result:
+    names = list(figures)
+    measures = list(dict.fromkeys(measure for own in figures.values() for measure in own))
+    rows = [[m, *(with_interval(mean_interval(figures[n][m])) if m in figures[n] else None for n in names)] for m in measures]
+    gains = [[m, *(with_interval(difference_interval(figures[n][m], figures[names[0]][m])) for n in names[1:])]
+             for m in measures if all(m in figures[n] for n in names)]
+    metrics = {f"{name}/{m.replace(' ', '_')}": mean_interval(own[m])[0] for name, own in figures.items() for m in own}
+    how = "greedy" if config.temperature == 0 else f"sampled at temperature {config.temperature:g}"
+    note = (f"{len(questions)} held-out prompts, {how}, at most {config.max_new_tokens} new tokens; 95% bootstrap "
+            "intervals over prompts. The proxy is the reward model that PPO optimised: read it beside the others")
+    shown = [_shown(q, i, names, answers, figures, judges) for i, q in enumerate(questions[: config.num_shown])]
+    fragments = [Table("Candidates on held-out prompts", ["figure", *names], rows, note)]
+    if len(names) > 1:
+        fragments.append(Table(f"Difference from {names[0]}", ["figure", *names[1:]], gains, "Paired by prompt."))
+    samples = Samples("Held-out prompts and answers", names, shown, f"{judges[0].name} under each answer." if judges else "")
+    return Result(metrics, [*fragments, samples], _summary(names, rows))
+
+
+def _shown(
+    question: Question, index: int, names: Sequence[str], answers: Mapping[str, Answers],
+    figures: Mapping[str, Figures], judges: Sequence[Judge],
+) -> dict[str, object]:
+    row: dict[str, object] = {"prompt": question.text, "answers": [answers[name].texts[index] for name in names]}
+    if judges:
+        row["scores"] = [figures[name][judges[0].name][index] for name in names]
+    if question.reference is not None:
+        row["reference"] = str(question.reference)
+    return row
+
+
+def _summary(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> list[str]:
+    """The table as aligned lines for the terminal."""
+    cells = [["figure", *names], *[[cell or "-" for cell in row] for row in rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+

@@ -1,0 +1,233 @@
+"""A recipe's data source -> records of the kind a stage reads, on one side of the split."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.errors import DataError, nearest
+from stages.formats.files import SUFFIXES, OnBad, Rows, expand, raise_it, read_rows
+from stages.formats.records import Comparison, Instruction, Prompt, Record
+from stages.formats.registry import candidates, find, named
+from stages.formats.split import in_part, is_heldout
+
+if TYPE_CHECKING:
+    from pipeline.contract import DataSource, Source
+
+Kind = Literal["instruction", "comparison", "prompt"]
+Side = Literal["train", "heldout", "all"]
+LOOKED_AT = 20  # rows of each file by which its format is told
+CONVERSIONS = {("instruction", "prompt"), ("comparison", "prompt"), ("comparison", "instruction")}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Records in the order of the files, and every row left out as bad with its place and the reason."""
+
+    records: tuple[Any, ...]
+    skipped: tuple[tuple[str, str], ...]
+    format: str
+    files: tuple[str, ...]
+
+
+def load(source: Source, kind: Kind, side: Side) -> Loaded:
+    """Read `source` as records of `kind`; the source's own `split` overrides `side`.
+
+    DataError for a row that breaks a rule (unless `on_bad_row` is skip), for a file that holds another kind
+    of record, and where nothing is left. Reading ends once `limit` rows are found.
+    """
+    config, side = source.config, source.config.split or side
+    records: list[Record] = []
+    formats: dict[str, str] = {}  # file -> format
+    skipped: list[tuple[str, str]] = []
+    counts: Counter[str] = Counter()
+
+    def take_note(error: DataError) -> None:
+        skipped.append((error.where, error.problem))
+
+    on_bad: OnBad = take_note if config.on_bad_row == "skip" else raise_it
+    for place, rows in _tables(config, on_bad):
+        name, rows = _with_format(config, place, rows)
+        _check_kind(place, name, kind)
+        formats[place] = name
+        for record, row in _records(place, name, rows, on_bad):
+            counts["rows"] += 1
+            if _is_wanted(source, record.split_key, side, counts):
+                records.append(_as_kind(record, kind, row))
+            if len(records) == config.limit:
+                break
+        if len(records) == config.limit:
+            break
+    if len(set(formats.values())) > 1:
+        raise DataError(
+            f"its files are in several formats: {', '.join(sorted(set(formats.values())))}",
+            where=config.path,
+            remedy="make a source of each format, and name all of them where you use them",
+        )
+    if not records:
+        raise _nothing_left(source, side, counts, len(skipped))
+    return Loaded(tuple(records), tuple(skipped), next(iter(formats.values())), tuple(formats))
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether `path`, which is no file here, looks like owner/name; data/x does not where a folder data exists."""
+    if Path(path).exists() or path.lower().endswith(SUFFIXES):
+        return False
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path)) and not Path(path).parent.is_dir()
+
+
+def _tables(config: DataSource, on_bad: OnBad) -> Iterator[tuple[str, Rows]]:
+    if is_hub_id(config.path):
+        place = f"{config.path}[{config.hub_split}]"
+        yield place, _mapped(_hub_rows(config), config.map, place, on_bad)
+        return
+    for file in expand(config.path):
+        yield str(file), _mapped(read_rows(file, on_bad), config.map, str(file), on_bad)
+
+
+def _hub_rows(config: DataSource) -> Rows:
+    import datasets
+
+    try:
+        table = datasets.load_dataset(config.path, split=config.hub_split, revision=config.revision)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"no such file here, and no such data set on the hub ({_first_line(error)})",
+            where=config.path,
+            remedy="check the name; a private data set needs `hf auth login`",
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"the hub cannot be reached ({_first_line(error)})",
+            where=config.path,
+            remedy="check the network, or download the data set and give the path of its files",
+        ) from error
+    except Exception as error:  # the library's own errors have no common base
+        raise DataError(
+            f"the hub's data set cannot be read ({_first_line(error)})",
+            where=config.path,
+            remedy="check hub_split and revision, or download its files and give their path",
+        ) from error
+    yield from enumerate(map(dict, table), start=1)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+
+
+def _mapped(rows: Rows, mapping: Mapping[str, str], place: str, on_bad: OnBad) -> Rows:
+    """Rows under our column names; a mapped column wins over one that has that name already."""
+    for number, row in rows:
+        missing = [column for column in mapping.values() if column not in row]
+        if missing:
+            on_bad(
+                DataError(
+                    f"no column '{missing[0]}', which `map` names; the row has {', '.join(map(str, row))}",
+                    where=f"{place}:row {number}",
+                    remedy=nearest(missing[0], map(str, row)),
+                )
+            )
+            continue
+        rest = {key: value for key, value in row.items() if key not in mapping.values()}
+        yield number, rest | {ours: row[column] for ours, column in mapping.items()}
+
+
+def _with_format(config: DataSource, place: str, rows: Rows) -> tuple[str, Rows]:
+    """The format's name, named by the recipe or told by the first rows, and all rows."""
+    if config.format:
+        return named(config.format).NAME, rows
+    head = list(islice(rows, LOOKED_AT))
+    looked_at = [row for _, row in head]
+    if config.on_bad_row == "skip":
+        looked_at = _majority(looked_at)
+    try:
+        return find(looked_at), chain(head, rows)
+    except DataError as error:
+        raise DataError(error.problem, where=place, remedy=error.remedy) from error
+
+
+def _majority(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that fit the commonest format; the others will be skipped, each with its own reason."""
+    fits = [tuple(candidates(row)) for row in rows]
+    common = Counter(names for names in fits if names).most_common(1)
+    return [row for row, names in zip(rows, fits, strict=True) if names == common[0][0]] if common else rows
+
+
+def _check_kind(place: str, name: str, kind: Kind) -> None:
+    held = named(name).KINDS
+    if "unpaired" in held:
+        raise DataError(
+            "holds unpaired feedback (KTO), and no KTO objective exists yet",
+            where=place,
+            remedy="use data with two or more answers to a prompt",
+        )
+    if kind not in held and not any((one, kind) in CONVERSIONS for one in held):
+        raise DataError(
+            f"holds {held[0]} records (format '{name}'); {kind} records are needed here",
+            where=place,
+            remedy=f"give a source that holds {kind} records, or name its format under `format`",
+        )
+
+
+def _records(place: str, name: str, rows: Rows, on_bad: OnBad) -> Iterator[tuple[Record, dict[str, Any]]]:
+    convert = named(name).convert
+    for number, row in rows:
+        try:
+            record = convert(row)
+        except DataError as error:
+            on_bad(DataError(error.problem, where=f"{place}:row {number}: {error.where}", remedy=error.remedy))
+            continue
+        yield record, row
+
+
+def _is_wanted(source: Source, key: str, side: Side, counts: Counter[str]) -> bool:
+    if side != "all" and is_heldout(key, source.heldout_fraction, source.salt) != (side == "heldout"):
+        counts["other side"] += 1
+        return False
+    if source.config.part and not in_part(key, source.config.part, source.salt):
+        counts["other part"] += 1
+        return False
+    return True
+
+
+def _as_kind(record: Record, kind: Kind, row: Mapping[str, Any]) -> Record:
+    """The record itself, or what it says about the kind that is wanted."""
+    if record.kind == kind:
+        return record
+    if isinstance(record, Instruction):
+        return Prompt(record.id, record.messages[:-1], record.messages[-1]["content"], row.get("documents"))
+    assert isinstance(record, Comparison), f"no conversion of {record.kind} to {kind}"
+    if kind == "prompt":
+        return Prompt(record.id, record.prompt, row.get("reference"), row.get("documents"))
+    return Instruction(record.id, (*record.prompt, {"role": "assistant", "content": best(record)}))
+
+
+def best(record: Comparison) -> str:
+    """The completion with the lowest mean rank among those ranked; the first of several."""
+    by_completion = zip(*(ranking.ranks for ranking in record.rankings), strict=True)
+    given = [[rank for rank in ranks if rank is not None] for ranks in by_completion]
+    means = [fmean(ranks) if ranks else float("inf") for ranks in given]
+    return record.completions[means.index(min(means))]
+
+
+def _nothing_left(source: Source, side: Side, counts: Counter[str], num_skipped: int) -> DataError:
+    config = source.config
+    problem = (
+        f"no rows left on side '{side}': {counts['rows']} good rows, {counts['other side']} of them on the other side"
+    )
+    if config.part:
+        problem += f", {counts['other part']} outside part {config.part}"
+    if num_skipped:
+        problem += f"; {num_skipped} bad rows skipped"
+    return DataError(
+        problem,
+        where=config.path,
+        remedy="add rows, set `split: all` on this source, or change "
+        f"heldout_fraction (now {source.heldout_fraction:g})",
+    )

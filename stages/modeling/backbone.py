@@ -1,0 +1,246 @@
+"""The models a stage works with, by role: `policy`, `reference`, `reward`, `value`, or a candidate's name.
+
+With LoRA there is one frozen base in memory and a small adapter a role (`SharedBackbone`); with full
+fine-tuning each role is a model of its own (`SeparateBackbones`). Stages see no difference.
+
+Always in eval mode: dropout would make the log-probabilities of one policy differ between two forwards.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pipeline.contract import Artifact, ModelConfig
+from pipeline.errors import ModelError
+from stages.modeling.locate import Location, locate
+
+# Models that change the logits after the head; our fused scorer multiplies by the head alone.
+LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
+
+
+class Backbone(ABC):
+    """Roles, and what each can do. Hidden states are [B, T, D] in the weights' dtype."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.location: Location = locate(config)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype: torch.dtype = getattr(torch, config.weights_dtype)
+
+    @abstractmethod
+    def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
+        """Bring in a role from a policy or reward artifact; the base artifact gives it fresh weights to train."""
+
+    @abstractmethod
+    def copy(self, role: str, source: str, *, trainable: bool = False) -> None:
+        """Make `role` start from the present weights of the role `source`."""
+
+    @abstractmethod
+    def model(self, role: str) -> Any:
+        """A context manager that yields the causal language model with this role's weights active."""
+
+    @abstractmethod
+    def parameters(self, role: str) -> dict[str, nn.Parameter]:
+        """The role's own weights by name, in a fixed order."""
+
+    @abstractmethod
+    def save(self, role: str, folder: Path) -> None:
+        """Write the role so that plain transformers/peft can load it."""
+
+    def hidden(self, role: str, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Last hidden states of right-padded rows, before the language-model head."""
+        with self.model(role) as model:
+            trunk = getattr(model, model.base_model_prefix)
+            return trunk(input_ids=ids_BT, attention_mask=mask_BT.long(), use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+    def lm_head(self, role: str) -> Tensor:
+        """The head's weight [V, D] for this role."""
+        with self.model(role) as model:
+            text = model.config.get_text_config()
+            for name, neutral in LOGIT_FACTORS.items():
+                if getattr(text, name, neutral) not in (neutral, None):
+                    raise ModelError(f"this model rescales its logits ({name}), which the scorer does not know",
+                                     where=self.location.label, remedy="use a model without it for ppo")
+            return model.get_output_embeddings().weight  # type: ignore[no-any-return]
+
+    @property
+    @abstractmethod
+    def hidden_size(self) -> int:
+        """D."""
+
+    def _read(self, path: str, revision: str | None = None) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                path, revision=revision, dtype=self.dtype, trust_remote_code=self.config.trust_remote_code,
+                **({"attn_implementation": self.config.attn_implementation} if self.config.attn_implementation else {}),
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"the model could not be loaded: {str(error).splitlines()[0]}", where=self.location.label,
+                             remedy="check model_name_or_path, and the network for a hub id") from error
+        return model.to(self.device).eval()
+
+
+class SharedBackbone(Backbone):
+    """One frozen base, one LoRA adapter a role. A role made from the base artifact and not trained has none."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        assert config.lora is not None, "a shared backbone needs LoRA"
+        self._base = self._read(self.location.path, self.location.revision).requires_grad_(False)
+        self._peft: Any = None
+        self._roles: dict[str, str | None] = {}  # role -> adapter; None: the base as it is
+        self._trainable: set[str] = set()
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self._base.config.get_text_config().hidden_size)
+
+    @property
+    def peft(self) -> Any:
+        """The base with its adapters, for trainers that know peft; None before the first adapter."""
+        return self._peft
+
+    def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
+        if artifact.path is None and not trainable:
+            self._roles[role] = None
+            return
+        if artifact.path is None:
+            self._add_fresh(role, seed)
+        else:
+            self._check_base(artifact)
+            if self._peft is None:
+                from peft import PeftModel
+
+                self._peft = PeftModel.from_pretrained(self._base, str(artifact.path), adapter_name=role)
+            else:
+                self._peft.load_adapter(str(artifact.path), adapter_name=role)
+        self._register(role, trainable)
+
+    def copy(self, role: str, source: str, *, trainable: bool = False) -> None:
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        adapter = self._roles[source]
+        if adapter is None:
+            raise ModelError("the base model has no adapter to copy", where=source, remedy="start from an sft stage")
+        self._peft.add_adapter(role, copy.deepcopy(self._peft.peft_config[adapter]))
+        state = get_peft_model_state_dict(self._peft, adapter_name=adapter, save_embedding_layers=False)
+        set_peft_model_state_dict(self._peft, state, adapter_name=role)
+        self._register(role, trainable)
+
+    @contextmanager
+    def model(self, role: str) -> Iterator[Any]:
+        adapter = self._roles[role]
+        if adapter is None and self._peft is not None:
+            with self._peft.disable_adapter():
+                yield self._base
+            self._restore_flags()  # disable_adapter turns on the gradients of whichever adapter is active
+            return
+        if adapter is not None and self._peft.active_adapter != adapter:
+            self._peft.set_adapter(adapter)
+            self._restore_flags()
+        yield self._base
+
+    def parameters(self, role: str) -> dict[str, nn.Parameter]:
+        mark = f".{self._roles[role]}."
+        return {name: p for name, p in self._peft.named_parameters() if "lora_" in name and mark in name}
+
+    def save(self, role: str, folder: Path) -> None:
+        from peft import get_peft_model_state_dict
+
+        adapter = self._roles[role]
+        state = get_peft_model_state_dict(self._peft, adapter_name=adapter, save_embedding_layers=False)
+        save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, folder / "adapter_model.safetensors")
+        config = copy.deepcopy(self._peft.peft_config[adapter])
+        config.base_model_name_or_path, config.inference_mode = self.location.label, True
+        config.save_pretrained(str(folder))
+
+    def _add_fresh(self, role: str, seed: int) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        wanted = self.config.lora
+        assert wanted is not None, "checked at construction"
+        targets = wanted.target_modules
+        config = LoraConfig(r=wanted.r, lora_alpha=wanted.alpha, lora_dropout=wanted.dropout, task_type="CAUSAL_LM",
+                            target_modules=targets if isinstance(targets, str) else list(targets))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                if self._peft is None:
+                    self._peft = get_peft_model(self._base, config, adapter_name=role)
+                else:
+                    self._peft.add_adapter(role, config)
+            except ValueError as error:
+                raise ModelError(f"LoRA does not fit this model: {error}", where="model.lora",
+                                 remedy="target_modules: all-linear fits every model") from error
+
+    def _register(self, role: str, trainable: bool) -> None:
+        self._roles[role] = role
+        if trainable:
+            self._trainable.add(role)
+        self._peft.eval()
+        self._peft.set_adapter(role)
+        self._restore_flags()
+
+    def _restore_flags(self) -> None:
+        """peft turns gradients on for the active adapter and off for all others; we say which are trained."""
+        for role, adapter in self._roles.items():
+            if adapter is not None:
+                for parameter in self.parameters(role).values():
+                    parameter.requires_grad_(role in self._trainable)
+
+    def _check_base(self, artifact: Artifact) -> None:
+        info = artifact.info
+        if info.get("tuning") == "full":
+            raise ModelError(f"'{artifact.name}' holds whole weights, but the recipe asks for LoRA", where="model.lora",
+                             remedy="leave `lora` out, or name that folder as model_name_or_path")
+        if info.get("base", self.location.label) != self.location.label:
+            raise ModelError(f"'{artifact.name}' was trained on {info['base']}, the recipe's base is {self.location.label}",
+                             where="model.model_name_or_path", remedy="use the same base for all stages")
+
+
+class SeparateBackbones(Backbone):
+    """A whole model for each role."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self._models: dict[str, Any] = {}
+
+    @property
+    def hidden_size(self) -> int:
+        return int(next(iter(self._models.values())).config.get_text_config().hidden_size)
+
+    def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
+        if artifact.info.get("tuning") == "lora":
+            raise ModelError(f"'{artifact.name}' is an adapter, but the recipe trains every weight", where="model.lora",
+                             remedy="give the recipe the same `lora` section as the run that made it")
+        path, revision = (str(artifact.path), None) if artifact.path else (self.location.path, self.location.revision)
+        self._models[role] = self._read(path, revision).requires_grad_(trainable)
+
+    def copy(self, role: str, source: str, *, trainable: bool = False) -> None:
+        self._models[role] = copy.deepcopy(self._models[source]).requires_grad_(trainable)
+
+    @contextmanager
+    def model(self, role: str) -> Iterator[Any]:
+        yield self._models[role]
+
+    def parameters(self, role: str) -> dict[str, nn.Parameter]:
+        return dict(self._models[role].named_parameters())
+
+    def save(self, role: str, folder: Path) -> None:
+        self._models[role].save_pretrained(str(folder))
+
+
+def open_backbone(config: ModelConfig) -> Backbone:
+    """The backbone that fits the recipe's model section."""
+    return SharedBackbone(config) if config.lora else SeparateBackbones(config)

@@ -1,0 +1,162 @@
+"""Conversations -> token ids, the same way in every stage.
+
+A prompt is the rendered conversation up to the point where the assistant speaks; a completion is
+tokenised on its own and ends with the end-of-turn token. So training sees exactly the tokens, and the
+boundary between them, that generation sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.contract import ModelConfig
+from pipeline.errors import ModelError
+from stages.modeling.locate import locate
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids with a 1 in `completion_mask` where a token counts in the loss. Equal lengths."""
+
+    input_ids: list[int]
+    completion_mask: list[int]
+
+
+class Chat:
+    """A tokenizer with its chat template, checked once for the traps that ruin a training run."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelError("the tokenizer has no chat template", where=tokenizer.name_or_path,
+                             remedy="use an instruct model, or put a chat_template.jinja in the model folder")
+        self.tokenizer = tokenizer
+        self.stop_ids = _stop_ids(tokenizer)
+        self.pad_id = _choose_pad(tokenizer, self.stop_ids)
+        self.end_of_turn = self._find_end_of_turn()
+
+    def prompt_ids(self, messages: Messages, tools: Sequence[Any] | None = None) -> list[int]:
+        """The conversation and the assistant's header, ready for a completion."""
+        return self._tokenize(self._render(messages, tools, open_turn=True))
+
+    def completion_ids(self, prompt: Messages, completion: str, tools: Sequence[Any] | None = None) -> list[int]:
+        """The completion's tokens, the end-of-turn token last."""
+        return self._turn_ids(prompt, {"role": "assistant", "content": completion}, tools)
+
+    def encode(
+        self, messages: Messages, tools: Sequence[Any] | None = None, loss_on: Literal["completion", "assistant"] = "completion"
+    ) -> Encoded:
+        """A whole conversation; the loss counts on the last assistant turn, or on all of them."""
+        last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
+        trained = [i for i in range(last + 1) if messages[i]["role"] == "assistant"]
+        trained = trained if loss_on == "assistant" else trained[-1:]
+        ids: list[int] = []
+        mask: list[int] = []
+        rendered = ""
+        for turn in trained:
+            opened = self._render(messages[:turn], tools, open_turn=True)
+            context = self._tokenize(self._rest(opened, rendered))
+            answer = self._turn_ids(messages[:turn], messages[turn], tools)
+            ids += context + answer
+            mask += [0] * len(context) + [1] * len(answer)
+            closed = self._render(messages[: turn + 1], tools)
+            rendered = closed[: len(closed) - len(self._after_end(closed))]
+        return Encoded(ids, mask)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text without special tokens."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _turn_ids(self, before: Messages, turn: Mapping[str, Any], tools: Sequence[Any] | None) -> list[int]:
+        opened = self._render(before, tools, open_turn=True)
+        closed = self._render([*before, turn], tools)
+        ids = self._tokenize(self._rest(closed, opened))
+        if self.end_of_turn not in ids:
+            raise ModelError("the chat template writes no end token after an answer, so the model would never learn "
+                             "to stop", where=self.tokenizer.name_or_path,
+                             remedy=f"end each assistant turn with {self.tokenizer.eos_token} in the template")
+        last = len(ids) - 1 - ids[::-1].index(self.end_of_turn)
+        return ids[: last + 1]
+
+    def _rest(self, whole: str, start: str) -> str:
+        if not whole.startswith(start):
+            raise ModelError("the chat template changes earlier turns when one is added, so prompt and completion "
+                             "cannot be told apart", where=self.tokenizer.name_or_path,
+                             remedy="use a template that only appends, for training")
+        return whole[len(start) :]
+
+    def _after_end(self, text: str) -> str:
+        """What a template writes after the last end-of-turn token (often a newline)."""
+        token = self.tokenizer.convert_ids_to_tokens(self.end_of_turn)
+        return text[text.rindex(token) + len(token) :]
+
+    def _render(self, messages: Messages, tools: Sequence[Any] | None = None, open_turn: bool = False) -> str:
+        try:
+            return str(self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tools=list(tools) if tools else None, tokenize=False,
+                add_generation_prompt=open_turn,
+            ))
+        except Exception as error:  # templates raise jinja2's and their own errors, by name unknown here
+            raise ModelError(f"the chat template refused a conversation: {error}", where=self.tokenizer.name_or_path,
+                             remedy="check its roles (some templates have no system or tool turn)") from error
+
+    def _tokenize(self, text: str) -> list[int]:
+        """Never adds special tokens: the template has written them."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _find_end_of_turn(self) -> int:
+        """The stop token with which the template closes an assistant turn."""
+        before = [{"role": "user", "content": "a"}]
+        opened = self._render(before, open_turn=True)
+        ids = self._tokenize(self._rest(self._render([*before, {"role": "assistant", "content": "b"}]), opened))
+        found = [token for token in ids if token in self.stop_ids]
+        if not found:
+            raise ModelError("the chat template writes no end token after an answer, so the model would never learn "
+                             "to stop", where=self.tokenizer.name_or_path,
+                             remedy=f"end each assistant turn with {self.tokenizer.eos_token} in the template")
+        return found[-1]
+
+
+def load_chat(model: ModelConfig) -> Chat:
+    """The base model's tokenizer as a Chat."""
+    from transformers import AutoTokenizer
+
+    place = locate(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            place.path, revision=place.revision, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the tokenizer could not be loaded: {str(error).splitlines()[0]}", where=place.label,
+                         remedy="check model_name_or_path, and the network for a hub id") from error
+    return Chat(tokenizer)
+
+
+def _stop_ids(tokenizer: Any) -> frozenset[int]:
+    """Every token that may end a turn: the tokenizer's eos and the usual end-of-turn and end-of-text tokens."""
+    usual = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>", "</s>", "<eos>")
+    special = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ids = {special[token] for token in usual if token in special}
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    return frozenset(ids)
+
+
+def _choose_pad(tokenizer: Any, stop_ids: frozenset[int]) -> int:
+    """A padding token that is no stop token, where the vocabulary has one.
+
+    With pad = eos, libraries that infer lengths from `ids != pad` hide the end of every answer.
+    """
+    pad = tokenizer.pad_token_id
+    if pad is None or pad in stop_ids:
+        special = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        free = {text: index for text, index in special.items() if index not in stop_ids and index != tokenizer.bos_token_id}
+        named = [text for text in free if "pad" in text.lower()] or sorted(free, key=lambda text: free[text])
+        if named:
+            tokenizer.pad_token = named[0]
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return int(tokenizer.pad_token_id)

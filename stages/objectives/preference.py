@@ -1,0 +1,113 @@
+"""Losses for a reward model from rankings of two or more answers. Only score differences within a prompt matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def ranking_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
+    """(winner index, loser index) for every pair of answers that the ranking orders; rank 1 is best.
+
+    Tied pairs and answers that were not ranked (None) give none, so the list can be empty. Order is by index.
+    """
+    ranked = [(index, rank) for index, rank in enumerate(ranks) if rank is not None]
+    return [(i, j) for i, rank_i in ranked for j, rank_j in ranked if rank_i < rank_j]
+
+
+def tied_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
+    """(i, j), i < j, for every pair of answers that share a rank; answers not ranked (None) tie with nothing."""
+    ranked = [(index, rank) for index, rank in enumerate(ranks) if rank is not None]
+    return [(i, j) for i, rank_i in ranked for j, rank_j in ranked if i < j and rank_i == rank_j]
+
+
+def bradley_terry(
+    score_w: Tensor, score_l: Tensor, margin: Tensor | float = 0.0, smoothing: float = 0.0
+) -> Tensor:
+    """-(1 - s) log sigmoid(d - m) - s log sigmoid(-(d - m)), d = score_w - score_l; unreduced, nats.
+
+    score_w, score_l: the winner's and the loser's scores, one shape. margin m: how far apart they should be, in score
+    units, for graded labels. smoothing s in [0, 0.5): the share of labels believed wrong; the optimal difference is
+    then finite. Equal scores and no margin give log 2. Raises ValueError for a smoothing outside its range.
+    """
+    if not 0 <= smoothing < 0.5:
+        raise ValueError(f"smoothing is {smoothing}: it must be at least 0 and under 0.5")
+    difference = score_w - score_l - margin
+    return -(1 - smoothing) * logsigmoid(difference) - smoothing * logsigmoid(-difference)
+
+
+def soft_tie(score_i: Tensor, score_j: Tensor) -> Tensor:
+    """A tie as half a win for each: -(log sigmoid(d) + log sigmoid(-d)) / 2; least (log 2) where the scores agree."""
+    difference = score_i - score_j
+    return -0.5 * (logsigmoid(difference) + logsigmoid(-difference))
+
+
+def kwise_bradley_terry(
+    scores_N: Tensor, pairs_P2: Tensor, group_P: Tensor, margin: Tensor | float = 0.0, smoothing: float = 0.0
+) -> Tensor:
+    """Mean Bradley-Terry loss over the pairs of each prompt, so that every prompt weighs the same; loss_G.
+
+    Ouyang et al. 2022, eq. 1: -1 / C(K, 2) * sum over pairs. scores_N: every answer once, all prompts in one row.
+    pairs_P2: (winner, loser) as indices into scores_N. group_P: the prompt of each pair, 0..G-1, each occurring.
+    K = 2 is the pairwise loss. Raises ValueError if there is no pair, or a prompt without one.
+    """
+    winners_P, losers_P = pairs_P2.unbind(-1)
+    return group_mean(bradley_terry(scores_N[winners_P], scores_N[losers_P], margin, smoothing), group_P)
+
+
+def kwise_with_soft_ties(scores_N: Tensor, pairs_P2: Tensor, group_P: Tensor, tied_P: Tensor) -> Tensor:
+    """As kwise_bradley_terry, with tied pairs kept: where tied_P is True the pair's loss is soft_tie. loss_G."""
+    first_P, second_P = (scores_N[index_P] for index_P in pairs_P2.unbind(-1))
+    losses_P = torch.where(tied_P, soft_tie(first_P, second_P), bradley_terry(first_P, second_P))
+    return group_mean(losses_P, group_P)
+
+
+def group_mean(losses_P: Tensor, group_P: Tensor) -> Tensor:
+    """Mean of the losses of each group, [G]; groups are numbered 0..G-1 and each has at least one member.
+
+    Raises ValueError otherwise: a prompt with nothing to compare is left out, and counted, by whoever makes the batch.
+    """
+    if group_P.numel() == 0:
+        raise ValueError("there is no pair to learn from")
+    counts_G = torch.bincount(group_P)
+    if not bool((counts_G > 0).all()):
+        empty = int((counts_G == 0).nonzero()[0])
+        raise ValueError(f"group {empty} has no pair: number the groups that have one from 0 without gaps")
+    sums_G = losses_P.new_zeros(len(counts_G)).index_add(0, group_P, losses_P)
+    return sums_G / counts_G
+
+
+def centering(score_w: Tensor, score_l: Tensor) -> Tensor:
+    """(score_w + score_l)^2, unreduced: a small multiple (0.01) keeps the scores' free offset near 0.
+
+    Eisenstein et al. 2023, and TRL's center_rewards_coefficient. It does not replace normalising scores before PPO.
+    """
+    return (score_w + score_l) ** 2
+
+
+def plackett_luce(scores_K: Tensor) -> Tensor:
+    """Negative log-likelihood of a full ranking without ties; scores in true order, best first; nats.
+
+    sum over i of logsumexp(scores[i:]) - scores[i]. Leading dimensions are batches. K = 2 is Bradley-Terry; equal
+    scores give log K!. Only the order of the slots carries the ranking.
+    """
+    remaining_K = scores_K.flip(-1).logcumsumexp(-1).flip(-1)
+    return (remaining_K - scores_K).sum(-1)
+
+
+def rao_kupper(score_i: Tensor, score_j: Tensor, theta: float) -> tuple[Tensor, Tensor]:
+    """(P(i wins), P(tie)) of the Rao-Kupper model (1967); the rest is P(j wins).
+
+    With p = exp(score): P(i wins) = p_i / (p_i + theta p_j), and
+    P(tie) = (theta^2 - 1) p_i p_j / ((p_i + theta p_j)(p_j + theta p_i)).
+    theta >= 1 is how readily people call a tie; 1 is Bradley-Terry. Raises ValueError below 1.
+    """
+    if not theta >= 1:
+        raise ValueError(f"theta is {theta}: it must be at least 1")
+    log_theta = torch.log(torch.as_tensor(theta, dtype=score_i.dtype, device=score_i.device))
+    win = torch.sigmoid(score_i - score_j - log_theta)
+    lose = torch.sigmoid(score_j - score_i - log_theta)
+    return win, (theta**2 - 1) * win * lose

@@ -1,0 +1,45 @@
+"""The value model's losses and what is logged about it. Values and returns are in units of the normalised score."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stages.objectives.masked import masked_mean, masked_var
+
+
+def value_loss(values: Tensor, returns: Tensor) -> Tensor:
+    """(values - returns)^2 / 2, unreduced; any one shape."""
+    return 0.5 * (values - returns) ** 2
+
+
+def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float) -> Tensor:
+    """The larger of the losses of the value and of the value held within clip_range of the old one; unreduced.
+
+    0.5 * max((v - R)^2, (clip(v, v_old - c, v_old + c) - R)^2), as in lm-human-preferences; any one shape.
+    clip_range is in reward units: 0.2 suits scores of variance 1 and freezes the value model at other scales.
+    Gradients flow through values. clip_range -> inf is value_loss.
+    """
+    return torch.maximum(value_loss(values, returns), value_loss(_clipped(values, old_values, clip_range), returns))
+
+
+@torch.no_grad()
+def value_clip_fraction(
+    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float, mask: Tensor
+) -> Tensor:
+    """Share in [0, 1] of the tokens where the clipped loss is the larger one, so that no gradient flows."""
+    clipped = value_loss(_clipped(values, old_values, clip_range), returns)
+    return masked_mean((clipped > value_loss(values, returns)).to(values.dtype), mask)
+
+
+@torch.no_grad()
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """1 - Var(returns - values) / Var(returns) over the True slots; at most 1.
+
+    1 is a perfect critic, 0 one no better than a constant, below 0 worse. NaN or -inf where the returns are constant.
+    """
+    return 1 - masked_var(returns - values, mask) / masked_var(returns, mask)
+
+
+def _clipped(values: Tensor, old_values: Tensor, clip_range: float) -> Tensor:
+    return torch.clamp(values, old_values - clip_range, old_values + clip_range)

@@ -1,0 +1,158 @@
+"""One iteration's rollout: sampled completions with everything the update needs to know about them.
+
+Shapes: B episodes, R the longest completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.checkpoint.streams import permutation
+from stages.modeling.backbone import Backbone
+from stages.modeling.chat import Chat
+from stages.modeling.heads import ScalarHead
+from stages.objectives.advantages import gae, rewards_with_kl
+from stages.objectives.kl import kl_k1
+from stages.objectives.masked import standardize
+from stages.ppo.config import Config
+from stages.rollout.generate import generate
+from stages.rollout.score import logprobs, score_rows, values
+from stages.rollout.sequences import Sequences
+
+POLICY, REFERENCE, REWARD, VALUE = "policy", "reference", "reward", "value"
+
+
+@dataclass(frozen=True)
+class Experience:
+    """A rollout batch. Tensors are float32 on the CPU; a slot past a completion's end is zero."""
+
+    prompts: list[list[int]]
+    completions: list[list[int]]
+    micro_batches: list[list[int]]  # fixed rows of each forward, so that a ratio is exactly 1 before the first step
+    old_logprobs_BR: Tensor
+    values_BR: Tensor
+    advantages_BR: Tensor  # standardised over the whole batch
+    returns_BR: Tensor
+    kl_BR: Tensor  # k1 to the reference, nats
+    entropy_BR: Tensor
+    scores_B: Tensor  # normalised, clipped, without the penalty
+    ended_B: Tensor
+
+    @property
+    def sequences(self) -> Sequences:
+        return Sequences(self.prompts, self.completions)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return asdict(self)
+
+    def describe(self, kl_coef: float) -> dict[str, float]:
+        """The batch's figures, under the names of TRL's PPO."""
+        lengths = self.sequences.mask_BR.sum(1).float()
+        kl_B = self.kl_BR.sum(1)
+        return {
+            "objective/scores": float(self.scores_B.mean()),
+            "objective/kl": float(kl_B.mean()),
+            "objective/kl_per_token": float(self.kl_BR.sum() / lengths.sum()),
+            "objective/non_score_reward": float(-kl_coef * kl_B.mean()),
+            "objective/rlhf_reward": float((self.scores_B - kl_coef * kl_B).mean()),
+            "objective/entropy": float(self.entropy_BR.sum() / lengths.sum()),
+            "objective/length": float(lengths.mean()),
+            "objective/eos_rate": float(self.ended_B.mean()),
+            "objective/score_length_correlation": _correlation(self.scores_B, lengths),
+        }
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything that takes part in a rollout."""
+
+    backbone: Backbone
+    chat: Chat
+    reward_head: ScalarHead
+    value_head: ScalarHead
+
+
+def choose_prompts(prompts: Sequence[list[int]], config: Config, seed: int, iteration: int) -> list[list[int]]:
+    """The prompts of one iteration: consecutive places in an endless run of shuffled passes."""
+    chosen = []
+    first = iteration * config.rollout_batch_size
+    orders: dict[int, list[int]] = {}
+    for place in range(first, first + config.rollout_batch_size):
+        turn, index = divmod(place, len(prompts))
+        order = orders.setdefault(turn, permutation(len(prompts), seed, "ppo", "prompts", turn))
+        chosen.append(prompts[order[index]])
+    return chosen
+
+
+@torch.no_grad()
+def collect(
+    models: Models, prompts: list[list[int]], config: Config, kl_coef: float, seed: int, iteration: int,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> Experience:
+    """Sample, score, and work out advantages."""
+    # 1. sample one completion a prompt from the policy, without truncating its distribution
+    completions = generate(models.backbone, POLICY, models.chat, prompts, max_new_tokens=config.max_new_tokens,
+                           temperature=config.temperature, seed=seed, purpose=f"ppo-rollout-{iteration}", on_batch=on_batch)
+    sequences = Sequences(prompts, [c.ids for c in completions])
+    ended_B = torch.tensor([float(c.ended) for c in completions])
+    micro_batches = _micro_batches(sequences, config.per_device_train_batch_size)
+
+    # 2. log-probabilities by the training code, in the training batches: decoding differs by up to 0.18 nats in bfloat16
+    old, entropy = _by_micro_batch(micro_batches, sequences, lambda part: logprobs(
+        models.backbone, POLICY, part, models.chat.pad_id, config.temperature))
+    reference, _ = _by_micro_batch(micro_batches, sequences, lambda part: logprobs(
+        models.backbone, REFERENCE, part, models.chat.pad_id, config.temperature))
+    (value,) = _by_micro_batch(micro_batches, sequences, lambda part: (values(
+        models.backbone, VALUE, models.value_head, part, models.chat.pad_id),))
+
+    # 3. one score a completion, on its last token; an unfinished answer pays the penalty
+    rows = [p + c for p, c in zip(sequences.prompts, sequences.completions, strict=True)]
+    scores_B = score_answers(models, rows, config)
+    penalised_B = scores_B - config.missing_eos_penalty * (1 - ended_B)
+
+    # 4. rewards, advantages, returns
+    mask = sequences.mask_BR
+    kl = kl_k1(old, reference) * mask
+    rewards = rewards_with_kl(penalised_B, kl, mask, kl_coef)
+    advantages, returns = gae(rewards, value, mask, config.gamma, config.gae_lambda)
+    return Experience(sequences.prompts, sequences.completions, micro_batches, old, value,
+                      standardize(advantages, mask), returns, kl, entropy, scores_B, ended_B)
+
+
+def score_answers(models: Models, rows: list[list[int]], config: Config) -> Tensor:
+    """The reward model's normalised, clipped score of each whole row, [B]."""
+    head = models.reward_head
+    raw = score_rows(models.backbone, REWARD, head, rows, models.chat.pad_id)
+    return ((raw - head.mean.cpu()) / head.std.cpu()).clamp(-config.score_clip, config.score_clip)
+
+
+def _micro_batches(sequences: Sequences, size: int) -> list[list[int]]:
+    """Rows of similar length together, `size` at a time."""
+    order = sorted(range(len(sequences)), key=lambda row: (sequences.lengths[row], row))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _by_micro_batch(
+    micro_batches: list[list[int]], sequences: Sequences, score: Callable[[Sequences], tuple[Tensor, ...]]
+) -> list[Tensor]:
+    """Apply a scorer batch by batch; gives its [B, R] results in row order."""
+    results: list[Tensor] = []
+    for rows in micro_batches:
+        parts = score(sequences.select(rows))
+        results = results or [torch.zeros(sequences.mask_BR.shape) for _ in parts]
+        for result, part in zip(results, parts, strict=True):
+            result[torch.tensor(rows), : part.shape[1]] = part.float().cpu()
+    return results
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson's r; 0 where one of them is constant."""
+    if len(a) < 2 or a.std() == 0 or b.std() == 0:
+        return 0.0
+    return float(torch.corrcoef(torch.stack([a, b]))[0, 1])

@@ -1,0 +1,182 @@
+"""PPO: a policy learns to write answers that a reward model scores high, without leaving its reference.
+
+From an SFT policy, a reward model and prompts to a policy: Schulman et al. 2017 as Ziegler et al. 2019 and
+Ouyang et al. 2022 use it for language, with the details of Huang et al. 2024. The score lands on the
+last token, each token pays kl_coef * log(policy/reference), advantages are GAE's, standardised over the
+batch. Where we differ from TRL's late PPOTrainer: one denominator an optimizer step, the score on the
+end-of-turn token itself, gradients clipped, masks from lengths, minibatches that are optimizer steps.
+
+Alone: `posttune run recipes/quickstart.yaml ppo`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipeline.contract import Context, Result
+from pipeline.errors import DataError, Interrupted, ModelError
+from stages.checkpoint import state as checkpoint
+from stages.checkpoint import store
+from stages.checkpoint.streams import permutation
+from stages.formats.load import load
+from stages.modeling.backbone import Backbone, open_backbone
+from stages.modeling.chat import Chat, load_chat
+from stages.modeling.heads import ScalarHead
+from stages.modeling.publish import publish_policy
+from stages.objectives.value import explained_variance
+from stages.ppo.config import Config, rates
+from stages.ppo.evaluation import evaluate
+from stages.ppo.experience import POLICY, REFERENCE, REWARD, VALUE, Experience, Models, choose_prompts, collect
+from stages.ppo.update import Updater
+
+
+@dataclass
+class Position:
+    """Where a run stands; with the parameters and the optimizer, all that determines what comes next."""
+
+    iteration: int = 0
+    epoch: int = 0
+    minibatch: int = 0
+    experience: Experience | None = None  # the rollout in use, in the middle of an iteration
+    metrics: dict[str, list[float]] | None = None  # of the iteration so far
+
+
+def run(config: Config, context: Context) -> Result:
+    """Train and publish a policy; the result compares it with its reference on held-out prompts."""
+    chat = load_chat(context.model)
+    prompts = _prompts(config, context, chat)
+    models = _load(context, chat)
+    updater = Updater(models, config, rates(config, context.model))
+    position = _resume(context, updater)
+    _train(config, context, models, updater, prompts, position)
+    publish_policy(models.backbone, POLICY, chat, context.output, made_by="ppo")
+    return evaluate(config, context, models)
+
+
+def _prompts(config: Config, context: Context, chat: Chat) -> list[list[int]]:
+    """Encoded training prompts; those over max_prompt_length are left out, and counted aloud."""
+    records = [record for source in context.data["data"] for record in load(source, "prompt", "train").records]
+    encoded = [chat.prompt_ids(record.prompt) for record in records]
+    kept = [ids for ids in encoded if len(ids) <= config.max_prompt_length]
+    if not kept:
+        raise DataError(f"none of {len(encoded)} prompts fits into max_prompt_length {config.max_prompt_length}",
+                        where="ppo.data", remedy="raise max_prompt_length")
+    context.say(f"{len(kept)} prompts; left out, longer than {config.max_prompt_length} tokens: {len(encoded) - len(kept)}")
+    return kept
+
+
+def _load(context: Context, chat: Chat) -> Models:
+    """One backbone with four roles; the value model starts as the reward model, head and scale included."""
+    if context.model.lora and context.model.lora.dropout:
+        raise ModelError("PPO needs lora.dropout 0: with dropout the old and new policies differ before any step",
+                         where="model.lora.dropout", remedy="set it to 0.0")
+    backbone: Backbone = open_backbone(context.model)
+    reward = context.artifact("reward")
+    assert reward.path is not None, "a reward model is always a published artifact"
+    backbone.load(POLICY, context.artifact("policy"), trainable=True, seed=context.seed)
+    backbone.load(REFERENCE, context.artifact("reference"))
+    backbone.load(REWARD, reward)
+    backbone.copy(VALUE, REWARD, trainable=True)
+    heads = [ScalarHead.load(reward.path).to(backbone.device) for _ in range(2)]
+    heads[0].requires_grad_(False)
+    return Models(backbone, chat, reward_head=heads[0], value_head=heads[1])
+
+
+def _train(
+    config: Config, context: Context, models: Models, updater: Updater, prompts: list[list[int]], position: Position
+) -> None:
+    with context.progress("episodes", config.num_iterations * config.rollout_batch_size) as advance:
+        advance(position.iteration * config.rollout_batch_size)
+        while position.iteration < config.num_iterations:
+            updater.set_progress(position.iteration / config.num_iterations)
+            if position.experience is None:
+                chosen = choose_prompts(prompts, config, context.seed, position.iteration)
+                position.experience = collect(models, chosen, config, config.kl_coef, context.seed, position.iteration)
+                position.metrics = {}
+            _learn(config, context, updater, position)
+            _log(config, context, updater, position)
+            position.iteration, position.epoch, position.minibatch = position.iteration + 1, 0, 0
+            position.experience = None
+            advance(config.rollout_batch_size)
+            if position.iteration % config.save_steps == 0 and position.iteration < config.num_iterations:
+                _save(context, updater, position)
+
+
+def _learn(config: Config, context: Context, updater: Updater, position: Position) -> None:
+    """The remaining epochs and minibatches of the rollout in use; a stop checkpoints between two of them."""
+    experience = position.experience
+    assert experience is not None and position.metrics is not None, "collect comes first"
+    while position.epoch < config.num_ppo_epochs:
+        if context.should_stop():
+            _save(context, updater, position)
+            raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
+        minibatches = _minibatches(config, experience, context.seed, position)
+        found = updater.step(experience, minibatches[position.minibatch])
+        first = position.epoch == position.minibatch == 0
+        if not first:  # before the first step every ratio is 1: its value is logged apart, as a check
+            found.pop("policy/ratio_deviation")
+        for name, value in found.items():
+            position.metrics.setdefault(name, []).append(value)
+        position.minibatch += 1
+        if position.minibatch == len(minibatches):
+            position.epoch, position.minibatch = position.epoch + 1, 0
+        if config.target_kl is not None and found["policy/approxkl_avg"] > config.target_kl:
+            position.epoch = config.num_ppo_epochs
+
+
+def _minibatches(config: Config, experience: Experience, seed: int, position: Position) -> list[list[list[int]]]:
+    """The epoch's minibatches: whole micro-batches, shuffled anew each epoch and dealt out evenly."""
+    parts = experience.micro_batches
+    order = permutation(len(parts), seed, "ppo", "minibatches", position.iteration, position.epoch)
+    count = min(config.num_mini_batches, len(parts))
+    return [[parts[i] for i in order[start::count]] for start in range(count)]
+
+
+def _log(config: Config, context: Context, updater: Updater, position: Position) -> None:
+    experience = position.experience
+    assert experience is not None and position.metrics is not None, "logged after learning"
+    averages = {name: sum(values) / len(values) for name, values in position.metrics.items()}
+    if (position.iteration + 1) % config.logging_steps == 0 or position.iteration + 1 == config.num_iterations:
+        context.log_metrics(position.iteration + 1, {
+            **experience.describe(config.kl_coef), **averages,
+            "value/explained_variance": float(explained_variance(
+                experience.values_BR, experience.returns_BR, experience.sequences.mask_BR)),
+            "policy/num_skipped_steps": updater.num_skipped,
+            "kl_coef": config.kl_coef,
+            "lr": updater.optimizer.param_groups[0]["lr"],
+            "episode": (position.iteration + 1) * config.rollout_batch_size,
+        })
+
+
+def _save(context: Context, updater: Updater, position: Position) -> None:
+    if context.checkpoints is None:
+        return
+    state: dict[str, Any] = {
+        "policy": checkpoint.tensors(updater.policy),
+        "value": checkpoint.tensors(updater.value),
+        "optimizer": updater.optimizer.state_dict(),
+        "skipped": [updater.num_skipped, updater.skipped_in_a_row],
+        "position": [position.iteration, position.epoch, position.minibatch],
+        "experience": position.experience.state() if position.experience else None,
+        "metrics": position.metrics,
+    }
+    store.save(context.checkpoints, position.iteration, lambda folder: checkpoint.write(folder, state))
+
+
+def _resume(context: Context, updater: Updater) -> Position:
+    found = store.newest(context.checkpoints, context.say)
+    if found is None:
+        return Position()
+    state = checkpoint.read(found[1])
+    checkpoint.restore(updater.policy, state["policy"])
+    checkpoint.restore(updater.value, state["value"])
+    updater.optimizer.load_state_dict(state["optimizer"])
+    updater.num_skipped, updater.skipped_in_a_row = state["skipped"]
+    iteration, epoch, minibatch = state["position"]
+    context.rewind(iteration)
+    context.say(f"going on from iteration {iteration}, epoch {epoch}, minibatch {minibatch}")
+    experience = Experience(**state["experience"]) if state["experience"] else None
+    return Position(iteration, epoch, minibatch, experience, state["metrics"])

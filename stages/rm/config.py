@@ -1,0 +1,46 @@
+"""What rm takes and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from stages.modeling.memory import training_estimate
+
+
+class Config(StageConfig):
+    """Keys keep the names of transformers and TRL."""
+
+    produces: ClassVar[Role] = "reward"
+    revision: ClassVar[int] = 1
+
+    policy: Annotated[str, Input(role="policy")] = "base"  # where the trunk starts; the SFT policy serves best
+    data: Annotated[Names, Input(records="comparison")]
+    eval_data: Annotated[Names | None, Input(records="comparison", default="data")] = None  # its held-out side is judged
+    learning_rate: float | None = Field(None, gt=0)  # left out: 1e-4 with LoRA (TRL's), 3e-6 without (Huang et al. 2024)
+    head_learning_rate: float = Field(1e-3, gt=0)  # the head starts at random and is one row
+    num_train_epochs: int = Field(1, gt=0)  # more than one overfits the few prompts (Ouyang et al. 2022, 3.5)
+    max_steps: int | None = Field(None, gt=0)  # optimizer steps; overrides the epochs
+    per_device_train_batch_size: int = Field(2, gt=0)  # prompts a forward, each with all its completions
+    gradient_accumulation_steps: int = Field(2, gt=0)  # forwards an optimizer step
+    max_length: int = Field(1024, gt=1)  # tokens of prompt and completion; a longer comparison is left out and counted
+    center_rewards_coefficient: float = Field(0.01, ge=0)  # keeps scores near zero (TRL's key and usual value)
+    warmup_ratio: float = Field(0.1, ge=0, le=1)  # of the steps
+    max_grad_norm: float = Field(1.0, gt=0)
+    normalize_prompts: int = Field(64, ge=0)  # answers sampled from `policy` that get mean 0 and deviation 1; 0: off
+    max_new_tokens: int = Field(128, gt=0)  # of those answers
+    save_steps: SaveSteps = 20
+    logging_steps: LoggingSteps = 1
+
+
+def rate(config: Config, model: ModelConfig) -> float:
+    """The trunk's learning rate: the config's, or the usual one for LoRA or for full fine-tuning."""
+    return config.learning_rate or (1e-4 if model.lora else 3e-6)
+
+
+def estimate(config: Config, model: ModelConfig) -> Estimate:
+    """Memory foretold for four completions a prompt."""
+    tokens = config.per_device_train_batch_size * 4 * config.max_length
+    return training_estimate(model, tokens, num_models=1, keep_logits=False)

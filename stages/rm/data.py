@@ -1,0 +1,76 @@
+"""Comparisons -> encoded completions with the pairs that their rankings imply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.contract import Context
+from pipeline.errors import DataError
+from stages.formats.load import load
+from stages.formats.records import Comparison
+from stages.modeling.chat import Chat
+from stages.objectives.preference import ranking_pairs
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One prompt's completions as whole rows of ids, and its pairs (winner, loser) by position."""
+
+    rows: list[list[int]]
+    pairs: list[tuple[int, int]]
+    completion_lengths: list[int]
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What training or evaluation reads, with what was left out and why."""
+
+    ranked: list[Ranked]
+    num_tied: int  # comparisons that give no pair
+    num_too_long: int
+
+    @property
+    def num_pairs(self) -> int:
+        return sum(len(item.pairs) for item in self.ranked)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(row) for item in self.ranked for row in item.rows)
+
+    def describe(self) -> str:
+        left_out = f"; left out: {self.num_tied} without an order, {self.num_too_long} longer than max_length"
+        return f"{len(self.ranked)} comparisons, {self.num_pairs} pairs, {self.num_tokens} tokens" + left_out
+
+
+def read_comparisons(context: Context, field: str, chat: Chat, side: str, max_length: int) -> Comparisons:
+    """All comparisons of one input field and side of the split, encoded once each; ties give no pair."""
+    sources = context.data.get(field) or context.data["data"]
+    records = [record for source in sources for record in load(source, "comparison", side).records]
+    items = [_encode(record, chat) for record in records]
+    ordered = [item for item in items if item.pairs]
+    fitting = [item for item in ordered if max(len(row) for row in item.rows) <= max_length]
+    if not fitting:
+        raise DataError(f"none of {len(records)} {side} comparisons can be used: {len(items) - len(ordered)} have no "
+                        f"order, {len(ordered)} are longer than max_length {max_length}", where=field,
+                        remedy="rank some completions apart, or raise max_length")
+    return Comparisons(fitting, len(items) - len(ordered), len(ordered) - len(fitting))
+
+
+def _encode(record: Comparison, chat: Chat) -> Ranked:
+    prompt = chat.prompt_ids(record.prompt)
+    completions = [chat.completion_ids(record.prompt, text) for text in record.completions]
+    return Ranked([prompt + completion for completion in completions], all_pairs(record), [len(c) for c in completions])
+
+
+def all_pairs(record: Comparison) -> list[tuple[int, int]]:
+    """Every annotator's pairs; two who agree count twice, so a majority weighs more."""
+    pairs: list[tuple[int, int]] = []
+    for ranking in record.rankings:
+        pairs += ranking_pairs(ranking.ranks)
+    return pairs
+
+
+def batches(order: Sequence[int], size: int) -> list[list[int]]:
+    """Consecutive groups of at most `size`; the last may be smaller, so that no prompt is skipped."""
+    return [list(order[i : i + size]) for i in range(0, len(order), size)]

@@ -1,0 +1,230 @@
+"""A reward model: a policy's trunk with a linear head learns to score answers as people ranked them.
+
+From a policy and K-wise comparisons to a reward model, by the Bradley-Terry likelihood of every pair that
+a ranking implies (Ouyang et al. 2022, eq. 1). Each completion is encoded once; all pairs of one prompt
+share one forward and weigh 1/number of pairs, so K = 9 does not drown K = 2. Ties give no pair.
+Unlike the paper, scores are then shifted and scaled to mean 0 and deviation 1 on the starting policy's
+own samples, so that PPO's coefficients have units.
+
+Alone: `posttune run recipes/quickstart.yaml rm`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.contract import Artifact, Context, Result, Table
+from pipeline.errors import Interrupted, StageFailed
+from stages.checkpoint import state as checkpoint
+from stages.checkpoint import store
+from stages.checkpoint.streams import permutation, stream
+from stages.evaluate.answers import with_interval
+from stages.formats.load import load
+from stages.modeling.backbone import Backbone, open_backbone
+from stages.modeling.chat import Chat, load_chat
+from stages.modeling.heads import ScalarHead
+from stages.modeling.publish import publish_reward
+from stages.objectives.preference import bradley_terry, centering, kwise_bradley_terry
+from stages.objectives.statistics import bootstrap_ci
+from stages.rm.config import Config, rate
+from stages.rm.data import Comparisons, Ranked, batches, read_comparisons
+from stages.rollout.generate import generate
+from stages.rollout.score import score_rows, scores
+
+ROLE = "reward"
+
+
+def run(config: Config, context: Context) -> Result:
+    """Train and publish a reward model; the result reports its accuracy on held-out comparisons."""
+    chat = load_chat(context.model)
+    train = read_comparisons(context, "data", chat, "train", config.max_length)
+    heldout = read_comparisons(context, "eval_data", chat, "heldout", config.max_length)
+    context.say(train.describe())
+
+    backbone = open_backbone(context.model)
+    backbone.load(ROLE, context.artifact("policy"), trainable=True, seed=context.seed)
+    head = ScalarHead(backbone.hidden_size).initialise(stream(context.seed, "rm", "head")).to(backbone.device)
+    _train(config, context, backbone, head, chat, train.ranked)
+    notes = _normalize(config, context, backbone, head, chat)
+    publish_reward(backbone, ROLE, head, chat, context.output, notes)
+    _check_saved(context, backbone, head, chat, heldout.ranked[0])
+    return _evaluate(backbone, head, chat, train, heldout)
+
+
+def _train(
+    config: Config, context: Context, backbone: Backbone, head: ScalarHead, chat: Chat, data: list[Ranked]
+) -> None:
+    parameters = {**backbone.parameters(ROLE), "head": head.weight}
+    trunk = [p for name, p in parameters.items() if name != "head"]
+    optimizer = torch.optim.AdamW(
+        [{"params": trunk, "lr": rate(config, context.model)}, {"params": [head.weight], "lr": config.head_learning_rate}],
+        weight_decay=0.0,
+    )
+    peak_rates = [group["lr"] for group in optimizer.param_groups]
+    schedule = list(_schedule(config, len(data), context.seed))
+    step = _resume(context, parameters, optimizer)
+    with context.progress("training", len(schedule)) as advance:
+        advance(step)
+        while step < len(schedule):
+            for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
+                group["lr"] = peak * _rate_factor(step, len(schedule), config.warmup_ratio)
+            metrics = _step(config, backbone, head, chat, [[data[i] for i in part] for part in schedule[step]])
+            norm = torch.nn.utils.clip_grad_norm_(list(parameters.values()), config.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            advance(1)
+            if step % config.logging_steps == 0 or step == len(schedule):
+                context.log_metrics(step, {**metrics, "grad_norm": float(norm), "learning_rate": optimizer.param_groups[0]["lr"]})
+            stop = context.should_stop() and step < len(schedule)
+            if context.checkpoints and (stop or step % config.save_steps == 0):
+                _save(context, step, parameters, optimizer)
+            if stop:
+                raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
+
+
+def _schedule(config: Config, num_prompts: int, seed: int) -> Iterator[list[list[int]]]:
+    """Each optimizer step's micro-batches of prompts; a function of the config and the seed alone."""
+    steps = 0
+    for epoch in range(config.num_train_epochs if config.max_steps is None else config.max_steps):
+        parts = batches(permutation(num_prompts, seed, "rm", "order", epoch), config.per_device_train_batch_size)
+        for start in range(0, len(parts), config.gradient_accumulation_steps):
+            if config.max_steps is not None and steps == config.max_steps:
+                return
+            yield parts[start : start + config.gradient_accumulation_steps]
+            steps += 1
+
+
+def _rate_factor(step: int, total: int, warmup_ratio: float) -> float:
+    """Linear warm-up, then linear to zero."""
+    warmup = warmup_ratio * total
+    return (step + 1) / (warmup + 1) if step < warmup else (total - step) / max(total - warmup, 1)
+
+
+def _step(
+    config: Config, backbone: Backbone, head: ScalarHead, chat: Chat, parts: list[list[Ranked]]
+) -> dict[str, float]:
+    """Accumulate the gradient of the mean loss over all prompts of one optimizer step."""
+    num_prompts = sum(len(part) for part in parts)
+    sums: dict[str, float] = {}
+    for part in parts:
+        pairs_P2, group_P = _pairs(part)
+        rows = [row for item in part for row in item.rows]
+        scores_N = scores(backbone, ROLE, head, rows, chat.pad_id)
+        loss_G = kwise_bradley_terry(scores_N, pairs_P2, group_P)
+        chosen, rejected = scores_N[pairs_P2[:, 0]], scores_N[pairs_P2[:, 1]]
+        centre = config.center_rewards_coefficient * centering(chosen, rejected).mean() * len(part)
+        ((loss_G.sum() + centre) / num_prompts).backward()
+        margins = (chosen - rejected).detach()
+        found = {"loss": loss_G.sum().item(), "rewards/accuracies": (margins > 0).float().mean().item() * len(part),
+                 "rewards/margins": margins.mean().item() * len(part),
+                 "rewards/mean": scores_N.detach().mean().item() * len(part)}
+        for name, value in found.items():
+            sums[name] = sums.get(name, 0.0) + value / num_prompts
+    return sums
+
+
+def _pairs(part: list[Ranked]) -> tuple[Tensor, Tensor]:
+    """All pairs as positions in the batch's rows [P, 2], and the prompt each belongs to [P]."""
+    pairs, groups, offset = [], [], 0
+    for group, item in enumerate(part):
+        pairs += [(winner + offset, loser + offset) for winner, loser in item.pairs]
+        groups += [group] * len(item.pairs)
+        offset += len(item.rows)
+    return torch.tensor(pairs), torch.tensor(groups)
+
+
+def _normalize(
+    config: Config, context: Context, backbone: Backbone, head: ScalarHead, chat: Chat
+) -> dict[str, Any]:
+    """Give the starting policy's own answers mean 0 and deviation 1, and freeze that."""
+    if config.normalize_prompts == 0:
+        return {"normalization": None}
+    backbone.load("start", context.artifact("policy"))
+    records = [r for source in context.data["data"] for r in load(source, "prompt", "train").records]
+    chosen = permutation(len(records), context.seed, "rm", "normalize")[: config.normalize_prompts]
+    prompts = [chat.prompt_ids(records[i].prompt) for i in chosen]
+    with context.progress("sampling for the score's scale", len(prompts)) as advance:
+        completions = generate(backbone, "start", chat, prompts, max_new_tokens=config.max_new_tokens, temperature=1.0,
+                               seed=context.seed, purpose="rm-normalize", on_batch=advance)
+    raw = score_rows(backbone, ROLE, head, [p + c.ids for p, c in zip(prompts, completions, strict=True)], chat.pad_id)
+    mean, std = raw.mean(), raw.std().clamp_min(1e-6)
+    head.mean.copy_(mean)
+    head.std.copy_(std)
+    start: Artifact = context.artifact("policy")
+    return {"normalization": {"mean": float(mean), "std": float(std), "num_samples": len(raw), "policy": start.digest}}
+
+
+def _check_saved(context: Context, backbone: Backbone, head: ScalarHead, chat: Chat, probe: Ranked) -> None:
+    """Load what was saved and compare scores: an adapter saved without its head scores at random."""
+    saved = Artifact("saved", "reward", context.output)
+    backbone.load("saved", saved)
+    again = score_rows(backbone, "saved", ScalarHead.load(context.output).to(backbone.device), probe.rows, chat.pad_id)
+    now = score_rows(backbone, ROLE, head, probe.rows, chat.pad_id)
+    if not torch.allclose(again, now, atol=1e-3, rtol=1e-3):
+        raise StageFailed(f"the saved reward model scores differently after loading: {again.tolist()} against "
+                          f"{now.tolist()}", where=str(context.output), remedy="please report this with the recipe")
+
+
+def _evaluate(backbone: Backbone, head: ScalarHead, chat: Chat, train: Comparisons, heldout: Comparisons) -> Result:
+    right, longer, nll, groups = _judge(backbone, head, chat, heldout)
+    accuracy = bootstrap_ci(right, groups=groups)
+    by_length = bootstrap_ci(longer, groups=groups)
+    rows = [
+        ["pair accuracy", with_interval(accuracy)],
+        ["accuracy of 'the longer answer wins'", with_interval(by_length)],
+        ["negative log-likelihood (chance 0.693)", with_interval(bootstrap_ci(nll, groups=groups))],
+    ]
+    metrics = {
+        "heldout/accuracy": accuracy[0], "heldout/accuracy_low": accuracy[1], "heldout/accuracy_high": accuracy[2],
+        "heldout/longer_wins": by_length[0], "heldout/nll": float(nll.mean()), "heldout/num_pairs": heldout.num_pairs,
+        "data/num_pairs": train.num_pairs, "data/num_tokens": train.num_tokens,
+        "data/num_left_out": train.num_tied + train.num_too_long,
+    }
+    note = (f"{len(heldout.ranked)} held-out comparisons, {heldout.num_pairs} pairs; 95% intervals by bootstrap over "
+            "prompts. 0.5 is chance")
+    summary = [f"held-out pair accuracy {with_interval(accuracy)} on {heldout.num_pairs} pairs "
+               f"(longer wins: {by_length[0]:.3g})"]
+    return Result(metrics, [Table("Reward model on held-out comparisons", ["figure", "value"], rows, note)], summary)
+
+
+def _judge(
+    backbone: Backbone, head: ScalarHead, chat: Chat, data: Comparisons
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Per held-out pair: is the winner scored higher, is it longer (a half for equal), its NLL, its prompt."""
+    flat = score_rows(backbone, ROLE, head, [row for item in data.ranked for row in item.rows], chat.pad_id)
+    right, longer, nll, groups, offset = [], [], [], [], 0
+    for group, item in enumerate(data.ranked):
+        for winner, loser in item.pairs:
+            won, lost = flat[offset + winner], flat[offset + loser]
+            right.append(float(won > lost))
+            lengths = item.completion_lengths[winner] - item.completion_lengths[loser]
+            longer.append(0.5 if lengths == 0 else float(lengths > 0))
+            nll.append(float(bradley_terry(won, lost)))
+            groups.append(group)
+        offset += len(item.rows)
+    return torch.tensor(right), torch.tensor(longer), torch.tensor(nll), torch.tensor(groups)
+
+
+def _save(context: Context, step: int, parameters: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    assert context.checkpoints is not None, "only called with a place to save to"
+    state = {"parameters": checkpoint.tensors(parameters), "optimizer": optimizer.state_dict()}
+    store.save(context.checkpoints, step, lambda folder: checkpoint.write(folder, state))
+
+
+def _resume(context: Context, parameters: dict[str, Any], optimizer: torch.optim.Optimizer) -> int:
+    """Restore the newest good checkpoint; returns the steps it has done."""
+    found = store.newest(context.checkpoints, context.say)
+    if found is None:
+        return 0
+    step, folder = found
+    state = checkpoint.read(folder)
+    checkpoint.restore(parameters, state["parameters"])
+    optimizer.load_state_dict(state["optimizer"])
+    context.rewind(step)
+    context.say(f"going on from step {step}")
+    return step

@@ -1,0 +1,79 @@
+"""Completions from a policy: plain sampling at a temperature, or greedy.
+
+Never top-k, top-p or a repetition penalty: PPO's log-probabilities are those of the whole
+distribution, and a truncated sampler makes the measured KL negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from stages.checkpoint.streams import stream
+from stages.modeling.backbone import Backbone
+from stages.modeling.batches import left_pad
+from stages.modeling.chat import Chat
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Generated ids, the stop token included where there is one; `ended` says whether there is."""
+
+    ids: list[int]
+    ended: bool
+
+
+@torch.no_grad()
+def generate(
+    backbone: Backbone,
+    role: str,
+    chat: Chat,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    purpose: str,
+    batch_size: int = 32,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> list[Completion]:
+    """One completion a prompt; temperature 0 is greedy. The same seed and purpose give the same tokens.
+
+    Prompts are batched by length, so which rows share a batch depends on their lengths alone.
+    """
+    order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
+    found: dict[int, Completion] = {}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        padded = left_pad([list(prompts[i]) for i in rows], chat.pad_id, backbone.device)
+        with torch.random.fork_rng(devices=[backbone.device] if backbone.device.type == "cuda" else []):
+            torch.manual_seed(stream(seed, purpose, start).initial_seed())
+            with backbone.model(role) as model:
+                output = model.generate(
+                    input_ids=padded.ids_BT, attention_mask=padded.mask_BT.long(),
+                    generation_config=_settings(chat, max_new_tokens, temperature),
+                )
+        for index, ids in zip(rows, output[:, padded.ids_BT.shape[1] :].tolist(), strict=True):
+            found[index] = _cut(ids, chat.stop_ids)
+        on_batch(len(rows))
+    return [found[index] for index in range(len(prompts))]
+
+
+def _settings(chat: Chat, max_new_tokens: int, temperature: float):  # type: ignore[no-untyped-def]
+    from transformers import GenerationConfig
+
+    sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    # top_k 0 is said aloud: left out, transformers falls back to 50.
+    return GenerationConfig(max_new_tokens=max_new_tokens, top_k=0 if temperature > 0 else None, top_p=1.0 if temperature > 0 else None,
+                            repetition_penalty=1.0, eos_token_id=sorted(chat.stop_ids), pad_token_id=chat.pad_id,
+                            **sampling)
+
+
+def _cut(ids: list[int], stop_ids: frozenset[int]) -> Completion:
+    """Keep everything up to and with the first stop token."""
+    for index, token in enumerate(ids):
+        if token in stop_ids:
+            return Completion(ids[: index + 1], True)
+    return Completion(ids, False)

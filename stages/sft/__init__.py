@@ -1,0 +1,13 @@
+"""Supervised fine-tuning on conversations: base policy + instructions -> policy."""
+
+from pipeline.contract import Context, Result
+from stages.sft.config import Config
+
+__all__ = ["Config", "run"]
+
+
+def run(config: Config, context: Context) -> Result:
+    """Run the stage; see stages/sft/train.py."""
+    from stages.sft.train import run as train
+
+    return train(config, context)

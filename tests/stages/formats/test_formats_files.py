@@ -1,0 +1,107 @@
+"""Reading files: numbers of rows, and an error with its place for whatever cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from pipeline.errors import DataError
+from stages.formats import expand, read_rows
+
+
+def write(folder, name, content):
+    file = folder / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file
+
+
+def error_of(file):
+    with pytest.raises(DataError) as caught:
+        list(read_rows(file))
+    return caught.value
+
+
+@pytest.mark.parametrize("name, content", [
+    ("a.jsonl", '{"k": "é"}\n\n{"k": "2"}\n'),
+    ("a.json", '[{"k": "é"},\n {"k": "2"}]'),
+    ("a.csv", 'k\n"é"\n2\n'),
+    ("a.tsv", "k\r\né\r\n2\r\n"),
+])  # fmt: skip
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_rows_are_read_when_file_is_text(tmp_path, name, content, bom, packed):
+    data = bom + content.encode()
+    file = write(tmp_path, name + ".gz" * packed, gzip.compress(data) if packed else data)
+    second = 3 if name == "a.jsonl" else 2
+    assert list(read_rows(file)) == [(1, {"k": "é"}), (second, {"k": "2"})]
+
+
+def test_rows_are_read_when_json_file_holds_lines(tmp_path):
+    assert list(read_rows(write(tmp_path, "a.json", '{"k": 1}\n{"k": 2}\n'))) == [(1, {"k": 1}), (2, {"k": 2})]
+
+
+def test_csv_rows_keep_line_breaks_and_quotes_when_quoted(tmp_path):
+    file = write(tmp_path, "a.csv", 'x,y\n"one\ntwo","say ""hi"""\n3,4\n')
+    assert list(read_rows(file)) == [(1, {"x": "one\ntwo", "y": 'say "hi"'}), (2, {"x": "3", "y": "4"})]
+
+
+@pytest.mark.parametrize("name, content, where, problem", [
+    ("a.jsonl", '{"k": 1}\n{"k": \n', ":row 2", "is not JSON"),
+    ("a.jsonl", '{"k": 1}\n[1, 2]\n', ":row 2", "is [1, 2]; a JSON object is needed"),
+    ("a.jsonl", b'{"k": 1}\n{"k": "\x92"}\n', ":row 2", "not UTF-8 at byte 16 (0x92)"),
+    ("a.jsonl", b'{"k": 1}\n{"k": "\x00"}\n', ":row 2", "a NUL byte at byte 16"),
+    ("a.json", b'\xef\xbb\xbf[{"k": "\x92"}]', "a.json", "not UTF-8 at byte 11 (0x92)"),
+    ("a.json", '[{"k": 1}, "text"]', ":row 2", 'is "text"; a JSON object is needed'),
+    ("a.json", '[{"k": 1},', "a.json", "is not JSON"),
+    ("a.csv", b"k,l\n1,2\n3,\x92\n", ":row 2", "not UTF-8 at byte 10 (0x92)"),
+    ("a.csv", "k,l\n1,2\n3\n", ":row 2", "1 cells under 2 columns"),
+    ("a.csv", 'k,l\n1,"2\n', ":row 1", "cannot be split into cells"),
+    ("a.csv", "k,k\n1,2\n", ":header", "column names must be present and different; found 'k', 'k'"),
+    ("a.jsonl", "", "a.jsonl", "the file has no rows"),
+    ("a.csv", "k,l\n", "a.csv", "the file has no rows"),
+    ("a.json", "[]", "a.json", "the file has no rows"),
+    ("a.jsonl.gz", b"not gzip", "a.jsonl.gz", "cannot be read"),
+    ("a.jsonl.gz", gzip.compress(b'{"k": 1}\n' * 99)[:-12], "a.jsonl.gz", "cannot be read"),
+    ("a.parquet", b"PAR1 not PAR1", "a.parquet", "is not a readable Parquet file"),
+    ("a.xlsx", b"PK", "a.xlsx", "unknown file type '.xlsx'"),
+])  # fmt: skip
+def test_reading_fails_with_place_and_reason_when_file_is_broken(tmp_path, name, content, where, problem):
+    error = error_of(write(tmp_path, name, content))
+    assert error.where.endswith(where) and error.where.startswith(str(tmp_path))
+    assert error.problem.startswith(problem)
+    assert error.remedy
+
+
+def test_reading_goes_on_when_bad_rows_are_noted(tmp_path):
+    noted = []
+    file = write(tmp_path, "a.jsonl", b'{"k": 1}\n{\n7\n{"k": "\xff"}\n{"k": 5}\n')
+    assert list(read_rows(file, noted.append)) == [(1, {"k": 1}), (5, {"k": 5})]
+    assert [error.where for error in noted] == [f"{file}:row {n}" for n in (2, 3, 4)]
+
+
+def test_reading_a_csv_goes_on_when_bad_records_are_noted(tmp_path):
+    noted = []
+    file = write(tmp_path, "a.csv", b"k,l\n1,\xff\n3\n5,6\n")
+    assert list(read_rows(file, noted.append)) == [(3, {"k": "5", "l": "6"})]
+    assert [error.where for error in noted] == [f"{file}:row 1", f"{file}:row 2"]
+
+
+def test_missing_file_is_an_error_with_the_nearest_name_when_there_is_one(tmp_path):
+    near = write(tmp_path, "comparisons.jsonl", "{}")
+    with pytest.raises(DataError) as caught:
+        expand(tmp_path / "comparison.jsonl")
+    assert caught.value.remedy == f"did you mean '{near}'?"
+
+
+def test_expand_gives_sorted_data_files_when_given_folder_or_glob(tmp_path):
+    for name in ("b.jsonl", "a.csv.gz", "README.md", ".hidden.jsonl"):
+        write(tmp_path, name, "x")
+    assert [p.name for p in expand(tmp_path)] == ["a.csv.gz", "b.jsonl"]
+    assert [p.name for p in expand(f"{tmp_path}/*.jsonl")] == ["b.jsonl"]
+
+
+def test_expand_fails_when_nothing_matches(tmp_path):
+    for path in (tmp_path, f"{tmp_path}/*.jsonl"):
+        with pytest.raises(DataError):
+            expand(path)

@@ -1,0 +1,213 @@
+"""From a data source to records: mapping, splits, parts, limits, conversions, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+
+import pytest
+
+from pipeline.contract import DataSource, Source
+from pipeline.errors import DataError
+from stages.formats import Instruction, Prompt, check, load
+from stages.formats.load import is_hub_id
+
+HELDOUT_OF_12 = ["0", "4", "11"]  # see test_formats_split
+
+
+def source(path, **config):
+    return Source("mine", DataSource(path=str(path), **config))
+
+
+def lines(folder, rows, name="a.jsonl"):
+    file = folder / name
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return file
+
+
+def twelve(folder, **more):
+    return lines(folder, [{"id": str(i), "prompt": f"question {i}"} | more for i in range(12)])
+
+
+def ids(loaded):
+    return [record.id for record in loaded.records]
+
+
+def error_of(*args):
+    with pytest.raises(DataError) as caught:
+        load(*args)
+    return caught.value
+
+
+def test_sides_are_disjoint_and_complete_when_split(tmp_path):
+    file = twelve(tmp_path)
+    train, heldout = (ids(load(source(file), "prompt", side)) for side in ("train", "heldout"))
+    assert heldout == HELDOUT_OF_12
+    assert sorted(train + heldout, key=int) == ids(load(source(file), "prompt", "all"))
+
+
+def test_equal_prompts_lie_on_one_side_when_sources_differ_in_format(tmp_path):
+    twelve(tmp_path)
+    pairs = lines(
+        tmp_path,
+        [{"id": str(i), "prompt": f"question {i}", "chosen": "a", "rejected": "b"} for i in range(12)],
+        "b.jsonl",
+    )
+    talks = lines(
+        tmp_path, [{"id": str(i), "instruction": f"question {i}", "output": "a"} for i in range(12)], "c.jsonl"
+    )
+    assert (
+        ids(load(source(pairs), "comparison", "heldout"))
+        == ids(load(source(talks), "instruction", "heldout"))
+        == HELDOUT_OF_12
+    )
+
+
+def test_own_split_wins_when_the_source_names_one(tmp_path):
+    assert ids(load(source(twelve(tmp_path), split="heldout"), "prompt", "train")) == HELDOUT_OF_12
+
+
+def test_part_and_limit_apply_after_the_split_when_given(tmp_path):
+    file = twelve(tmp_path)
+    assert ids(load(source(file, part="1/2"), "prompt", "all")) == ["0", "2", "6", "9", "10", "11"]
+    assert ids(load(source(file, part="1/2", limit=1), "prompt", "train")) == ["2"]
+
+
+def test_columns_are_renamed_when_mapped(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("text,category\nWhere is my card?,card_arrival\n", "utf-8")
+    loaded = load(source(file, map={"prompt": "text", "completion": "category"}), "instruction", "all")
+    assert loaded.format == "prompt_completion" and loaded.files == (str(file),)
+    assert [m["content"] for m in loaded.records[0].messages] == ["Where is my card?", "card_arrival"]
+
+
+def test_mapping_fails_with_the_nearest_column_when_it_is_missing(tmp_path):
+    file = lines(tmp_path, [{"question": "Hi"}])
+    error = error_of(source(file, map={"prompt": "questoin"}), "prompt", "all")
+    assert (error.where, error.remedy) == (f"{file}:row 1", "did you mean 'question'?")
+
+
+def test_bad_row_is_an_error_with_file_row_and_field_when_strict(tmp_path):
+    file = lines(tmp_path, [{"prompt": "Hi", "completion": "Yo"}, {"prompt": "Hi", "completion": " "}])
+    error = error_of(source(file), "instruction", "all")
+    assert error.where == f"{file}:row 2: completion" and error.exit_code == 2
+
+
+def test_bad_rows_are_listed_when_skipped(tmp_path):
+    file = lines(
+        tmp_path, [{"id": "1", "prompt": "Hi", "completion": "Yo"}, {"prompt": "Hi", "completion": " "}, {"x": 1}, 7]
+    )
+    loaded = load(source(file, on_bad_row="skip"), "instruction", "all")
+    assert ids(loaded) == ["1"]
+    assert [where for where, _ in loaded.skipped] == [
+        f"{file}:row 4",
+        f"{file}:row 2: completion",
+        f"{file}:row 3: prompt",
+    ]
+    assert all(reason for _, reason in loaded.skipped)
+
+
+def test_tied_comparison_is_kept_when_it_gives_no_pair(tmp_path):
+    file = lines(tmp_path, [{"id": "t", "prompt": "Hi", "completions": ["a", "b"], "ranks": [1, 1]}])
+    assert ids(load(source(file), "comparison", "all")) == ["t"]
+
+
+def test_last_answer_becomes_the_reference_when_instructions_serve_as_prompts(tmp_path):
+    talk = [
+        {"role": r, "content": c}
+        for r, c in (("user", "Hi"), ("assistant", "Yo"), ("user", "Bye"), ("assistant", "See you"))
+    ]
+    file = lines(tmp_path, [{"id": "i", "messages": talk}])
+    assert load(source(file), "prompt", "all").records == (Prompt("i", tuple(talk[:3]), "See you"),)
+
+
+def test_comparison_gives_its_prompt_and_best_answer_when_converted(tmp_path):
+    rankings = [{"annotator": "x", "ranks": [1, 2, None]}, {"annotator": "y", "ranks": [3, 1, 2]}]
+    file = lines(
+        tmp_path, [{"id": "k", "prompt": "Hi", "completions": ["a", "b", "c"], "rankings": rankings, "reference": 7}]
+    )
+    asked = {"role": "user", "content": "Hi"}
+    assert load(source(file), "prompt", "all").records == (Prompt("k", (asked,), 7),)
+    best = {"role": "assistant", "content": "b"}  # mean ranks 2, 1.5, 2
+    assert load(source(file), "instruction", "all").records == (Instruction("k", (asked, best)),)
+
+
+@pytest.mark.parametrize("row, kind, problem", [
+    ({"prompt": "Hi"}, "comparison", "holds prompt records (format 'prompts'); comparison records are needed here"),
+    ({"instruction": "Hi", "output": "Yo"}, "comparison", "holds instruction records (format 'alpaca'); comparison"),
+    ({"text": "Hi"}, "instruction", "holds text records (format 'text'); instruction records are needed here"),
+    ({"prompt": "Hi", "completion": "Yo", "label": True}, "instruction", "holds unpaired feedback (KTO), and no KTO"),
+])  # fmt: skip
+@pytest.mark.parametrize("on_bad_row", ["error", "skip"])
+def test_loading_fails_when_the_file_holds_another_kind(tmp_path, row, kind, problem, on_bad_row):
+    file = lines(tmp_path, [row])
+    error = error_of(source(file, on_bad_row=on_bad_row), kind, "all")
+    assert error.where == str(file) and error.problem.startswith(problem)
+
+
+def test_loading_fails_with_the_counts_when_nothing_is_left(tmp_path):
+    file = lines(tmp_path, [{"prompt": "question 1"}, {"prompt": "question 2"}, {"prompt": ""}])
+    error = error_of(source(file, on_bad_row="skip"), "prompt", "heldout")
+    assert (
+        error.problem == "no rows left on side 'heldout': 2 good rows, 2 of them on the other side; 1 bad rows skipped"
+    )
+
+
+def test_loading_fails_when_files_of_a_source_differ_in_format(tmp_path):
+    lines(tmp_path, [{"prompt": "Hi", "completion": "Yo"}])
+    lines(tmp_path, [{"instruction": "Hi", "output": "Yo"}], "b.jsonl")
+    assert "several formats: alpaca, prompt_completion" in error_of(source(tmp_path), "instruction", "all").problem
+
+
+def test_named_format_is_used_when_the_keys_would_say_otherwise(tmp_path):
+    file = lines(tmp_path, [{"text": "Hi", "category": "greeting"}])
+    assert "(format 'text')" in error_of(source(file, format="text"), "prompt", "all").problem
+
+
+@pytest.mark.parametrize("path, answer", [
+    ("HuggingFaceH4/ultrafeedback_binarized", True), ("owner/rows.jsonl", False), ("one", False), ("a/b/c", False), ("./a/b", False),
+])  # fmt: skip
+def test_path_is_a_hub_id_when_it_looks_like_owner_and_name(path, answer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_hub_id(path) is answer
+
+
+def test_path_is_no_hub_id_when_its_folder_is_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    assert not is_hub_id("data/helpdesk")
+
+
+def stand_in(monkeypatch, load_dataset):
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+
+
+def test_hub_rows_are_read_when_the_path_is_a_hub_id(monkeypatch):
+    asked = {}
+    stand_in(monkeypatch, lambda path, **options: asked.update(options, path=path) or [{"id": "h", "prompt": "Hi"}])
+    loaded = load(source("owner/name", hub_split="test", revision="abc"), "prompt", "all")
+    assert ids(loaded) == ["h"] and loaded.files == ("owner/name[test]",)
+    assert asked == {"path": "owner/name", "split": "test", "revision": "abc"}
+
+
+@pytest.mark.parametrize("failure, problem", [
+    (ConnectionError("timed out"), "the hub cannot be reached (ConnectionError: timed out)"),
+    (FileNotFoundError("none"), "no such file here, and no such data set on the hub"),
+    (ValueError("Unknown split"), "the hub's data set cannot be read (ValueError: Unknown split)"),
+])  # fmt: skip
+def test_loading_fails_with_a_remedy_when_the_hub_does(monkeypatch, failure, problem):
+    def load_dataset(path, **options):
+        raise failure
+
+    stand_in(monkeypatch, load_dataset)
+    error = error_of(source("owner/name"), "prompt", "all")
+    assert error.problem.startswith(problem) and error.remedy
+
+
+def test_check_raises_the_first_error_and_passes_hub_ids_when_reading_all_fields(tmp_path):
+    good = source(twelve(tmp_path))
+    bad = source(lines(tmp_path, [{"prompt": ""}], "b.jsonl"))
+    check({"evaluate.data": ("prompt", "heldout", [good, source("owner/name")])})
+    with pytest.raises(DataError, match="is empty or white space"):
+        check({"evaluate.data": ("prompt", "heldout", [good]), "ppo.data": ("prompt", "train", [bad])})

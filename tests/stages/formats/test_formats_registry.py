@@ -1,0 +1,57 @@
+"""Telling the format of rows by their keys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.errors import DataError
+from stages.formats import FORMATS, find
+from stages.formats.registry import named
+
+ASK, SAY = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
+
+
+@pytest.mark.parametrize("name, row", [
+    ("messages", {"messages": [ASK, SAY], "label": "greeting"}),
+    ("prompts", {"messages": [ASK, SAY, ASK]}),
+    ("kto", {"messages": [ASK, SAY], "label": True}),
+    ("prompt_completion", {"prompt": "Hi", "completion": "Yo", "label": "greeting"}),
+    ("ranked", {"prompt": "Hi", "completions": [], "scores": [], "ranks": []}),
+    ("pairs", {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "a", "rejected": "b"}),
+    ("pairs", {"chosen_messages": [], "rejected_messages": []}),
+    ("pairs", {"conversations": [], "chosen": {}, "rejected": {}}),
+])  # fmt: skip
+def test_find_names_the_format_when_keys_are_close_to_another(name, row):
+    assert find([row, row]) == name
+
+
+@pytest.mark.parametrize("rows, problem", [
+    ([{"question": "Hi", "answer": "Yo"}], "the keys question, answer fit no known format"),
+    ([{"text": "Hi", "category": "greeting"}], "the keys text, category fit no known format"),
+    ([{"messages": [ASK, SAY], "instruction": "Hi", "output": "Yo"}],
+     "the keys messages, instruction, output fit several formats (messages, alpaca)"),
+    ([{"text": "a"}, {"prompt": "b"}], "row 2 of those that can be read: looks like 'prompts' (keys prompt), "
+                                       "the rows before it like 'text' (keys text)"),
+    ([], "no row to tell the format by"),
+])  # fmt: skip
+def test_find_fails_when_rows_are_unclear(rows, problem):
+    with pytest.raises(DataError) as caught:
+        find(rows)
+    assert caught.value.problem == problem
+    if rows:
+        assert all(f"{name}: {FORMATS[name].KEYS}" in caught.value.remedy for name in FORMATS)
+
+
+def test_named_suggests_the_nearest_format_when_it_is_unknown():
+    with pytest.raises(DataError, match="unknown format 'sharegtp'") as caught:
+        named("sharegtp")
+    assert caught.value.remedy == "did you mean 'sharegpt'?"
+
+
+def test_importing_formats_loads_nothing_heavy_when_only_imported():
+    heavy = "{'torch', 'transformers', 'datasets', 'pyarrow', 'pandas', 'numpy'}"
+    code = f"import sys, stages.formats; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""

@@ -1,0 +1,148 @@
+"""Every rule of a row: the field, the finding and a remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import DataError
+from stages.formats import FORMATS
+
+LONG = "x" * 100_001
+ASK, SAY = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
+
+
+def talk(*messages):
+    return "messages", {"messages": list(messages)}
+
+
+def ranks(values, completions=("a", "b", "c"), **more):
+    return "ranked", {"prompt": "Hi", "completions": list(completions), "ranks": values} | more
+
+
+def error_of(name, row):
+    with pytest.raises(DataError) as caught:
+        FORMATS[name].convert(row)
+    return caught.value
+
+
+@pytest.mark.parametrize("case, where, problem", [
+    (talk(ASK | {"role": "bot"}, SAY), "messages[0].role", "unknown role 'bot'"),
+    (talk(ASK | {"content": 42}, SAY), "messages[0].content", "is the number 42; text is allowed"),
+    (talk(ASK, SAY | {"content": None}), "messages[1].content", "is null; text is allowed"),
+    (talk(ASK, {"role": "assistant"}), "messages[1].content", "missing; the object has role"),
+    (talk(ASK, SAY | {"content": " \n"}), "messages[1].content", "is empty or white space"),
+    (talk(ASK | {"content": ""}, SAY), "messages[0].content", "is empty or white space"),
+    (talk(ASK, SAY | {"content": LONG}), "messages[1].content", "has 100,001 characters; at most 100,000 are allowed"),
+    (talk(ASK, SAY | {"content": "a\x00"}), "messages[1].content", "has a NUL character at position 1"),
+    (talk(ASK, SAY | {"content": "\ud800"}), "messages[1].content", "has half of a surrogate pair at position 0"),
+    (talk(ASK, SAY | {"content": [{"type": "image_url"}]}), "messages[1].content[0]", "a part of type 'image_url'"),
+    (talk(ASK, SAY | {"tool_calls": [{"x": 1}]}), "messages[1].tool_calls", "is no call of a function"),
+    (talk({"role": "system", "content": "Be kind."}, SAY), "messages", "no user turn"),
+    (talk(ASK, ASK, SAY), "messages[1]", "two user turns in a row"),
+    (talk(ASK, SAY, {"role": "system", "content": "!"}, SAY), "messages[3]", "two assistant turns in a row"),
+    (talk(ASK), "messages", "the last turn is the user's"),
+    (talk("Hi"), "messages[0]", "is text; an object with role and content is allowed"),
+    (talk(), "messages", "is an empty list"),
+    (("messages", {"messages": "Hi"}), "messages", "is text; a list is allowed"),
+    (("messages", {"messages": ASK}), "messages", "is an object; a list is allowed"),
+    (("messages", {"message": [ASK, SAY]}), "messages", "missing; the row has message"),
+    (("alpaca", {"instruction": "Hi", "output": ""}), "output", "is empty or white space"),
+    (("alpaca", {"instruction": "Hi", "output": "Yo", "history": [["Hm"]]}), "history[0]", "is no pair"),
+    (("prompt_completion", {"prompt": "", "completion": "Yo"}), "prompt", "is empty or white space"),
+    (("text", {"text": " "}), "text", "is empty or white space"),
+    (("kto", {"prompt": "Hi", "completion": "Yo", "desirable": 1}), "desirable", "is the number 1"),
+    (("prompts", {"messages": [ASK, SAY]}), "prompt", "the last turn is the assistant's"),
+])  # fmt: skip
+def test_conversation_is_refused_when_it_breaks_a_rule(case, where, problem):
+    error = error_of(*case)
+    assert (error.where, error.problem[: len(problem)]) == (where, problem)
+    assert error.remedy
+
+
+@pytest.mark.parametrize("case, where, problem", [
+    (ranks([1], ["a"]), "completions", "1 completion; a comparison needs at least 2"),
+    (ranks([1, 2, 3], ["a", "", "c"]), "completions[1]", "is empty or white space"),
+    (ranks([1, 2, 3], ["a", 7, "c"]), "completions[1]", "is the number 7; text is allowed"),
+    (ranks([1, 2]), "ranks", "2 values for 3 completions"),
+    (ranks([0, 1, 2]), "ranks[0]", "rank 0 is out of range; 1 (best) to 3 are allowed"),
+    (ranks([1, 2, 99]), "ranks[2]", "rank 99 is out of range"),
+    (ranks([1, 2, "3"]), "ranks[2]", "is text; a number or null is allowed"),
+    (ranks([1, 2, True]), "ranks[2]", "is the boolean true; a number or null is allowed"),
+    (ranks([1, 2, float("nan")]), "ranks[2]", "is the number nan"),
+    (ranks([None, None, None]), "ranks", "all null"),
+    (ranks([1, 2, 3], ["a", "b", "a"]), "ranks", "completions 1 and 3 are the same text with ranks 1 and 3"),
+    (ranks([1, 2, 3], scores=[-3, 0, 3]), "ranks", "completion 1 has a better rank and a lower score"),
+    (ranks([1, 2, 3], prompt=[ASK, SAY]), "prompt", "the last turn is the assistant's"),
+    (ranks([1, 2, 3], annotator=" "), "annotator", "is text; a name is allowed"),
+    (ranks(None, scores=None), "scores", "is null; a list is allowed"),
+    (ranks(None, rankings=[]), "rankings", "no ranking; at least one annotator's is needed"),
+    (ranks(None, rankings=[{"annotator": "a", "ranks": [1, 2, 9]}]), "rankings[0].ranks[2]", "rank 9 is out of range"),
+    (ranks(None, rankings=[{"ranks": [1, 2, 3]}]), "rankings[0].annotator", "missing"),
+    (("pairs", {"prompt": "Hi", "chosen": "a", "rejected": "a"}), "chosen", "is the same text as rejected"),
+    (("pairs", {"prompt": "Hi", "chosen": "a"}), "rejected", "missing"),
+    (("pairs", {"prompt": "Hi", "chosen": ["a"], "rejected": "b"}), "chosen", "is a list; text is allowed"),
+    (("pairs", {"chosen": [ASK, SAY], "rejected": [ASK | {"content": "Hm"}, SAY]}), "chosen", "the turns before"),
+    (("pairs", {"prompt": "Hm", "chosen": [ASK, SAY], "rejected": [ASK, SAY]}), "prompt", "is not in the conversation"),
+    (("hh", {"chosen": "\n\nHuman: Hi\n\nAssistant:", "rejected": "\n\nHuman: Hi\n\nAssistant: b"}), "chosen", "is empty"),
+    (("hh", {"chosen": "\n\nHuman: Hi", "rejected": "\n\nHuman: Hi"}), "chosen", "ends with the human's turn"),
+    (("nectar", {"prompt": "Hi", "answers": [{"answer": "a"}]}), "answers[0].rank", "missing"),
+    (("nectar", {"prompt": "Hi", "answers": [{"answer": "a", "rank": 0}, {"answer": "b", "rank": 1}]}), "rank[0]", "rank 0"),
+])  # fmt: skip
+def test_comparison_is_refused_when_it_breaks_a_rule(case, where, problem):
+    error = error_of(*case)
+    assert (error.where, error.problem[: len(problem)]) == (where, problem)
+    assert error.remedy
+
+
+@pytest.mark.parametrize("given, kept", [
+    ([1, 2, 3], (1, 2, 3)), ([2, 2, 2], (1, 1, 1)), ([3, 1, 3], (2, 1, 2)), ([None, 3, 1], (None, 2, 1)), ([1.5, 1.5, 3.0], (1, 1, 2)),
+])  # fmt: skip
+def test_ranks_are_kept_dense_with_one_best_when_given_as_ranks(given, kept):
+    assert FORMATS["ranked"].convert(ranks(given)[1]).rankings[0].ranks == kept
+
+
+def test_highest_score_gets_rank_one_when_given_as_scores():
+    row = {"prompt": "Hi", "completions": ["a", "b", "c", "d"], "scores": [-7, 2.5, 2.5, None]}
+    assert FORMATS["ranked"].convert(row).rankings[0].ranks == (2, 1, 1, None)
+
+
+def test_lowest_rank_is_best_when_the_row_is_nectar():
+    row = {"prompt": "Hi", "answers": [{"answer": "poor", "rank": 2}, {"answer": "good", "rank": 1}]}
+    assert FORMATS["nectar"].convert(row).rankings[0].ranks == (2, 1)
+
+
+def test_chosen_gets_rank_one_when_rows_are_pairs():
+    record = FORMATS["pairs"].convert({"prompt": "Hi", "chosen": "good", "rejected": "poor", "annotator": "ann"})
+    assert (record.completions, record.rankings[0].annotator, record.rankings[0].ranks) == (
+        ("good", "poor"),
+        "ann",
+        (1, 2),
+    )
+
+
+def test_typed_parts_are_joined_when_content_is_a_list():
+    call = {"type": "tool_call", "value": '{"name": "find", "arguments": {"day": 3}}'}
+    parts = [
+        {"type": "reasoning", "value": "hm"},
+        {"type": "text", "text": "Let me "},
+        {"type": "text", "value": "look."},
+        call,
+    ]
+    (_, said) = FORMATS["messages"].convert(talk(ASK, {"role": "assistant", "content": parts})[1]).messages
+    calls = [{"type": "function", "function": {"name": "find", "arguments": {"day": 3}}}]
+    assert said == {"role": "assistant", "content": "Let me look.", "reasoning_content": "hm", "tool_calls": calls}
+
+
+def test_tool_use_is_accepted_when_an_answer_calls_and_reads_a_tool():
+    call = {"id": "1", "type": "function", "function": {"name": "find", "arguments": '{"day": 3}'}}
+    asked = {"role": "assistant", "content": None, "tool_calls": [call]}
+    answered = {"role": "tool", "content": "free", "tool_call_id": "1"}
+    record = FORMATS["messages"].convert(talk(ASK, asked, answered, SAY)[1] | {"tools": [{"name": "find"}]})
+    assert record.messages[1]["content"] == "" and record.messages[2] == answered
+    assert record.messages[1]["tool_calls"][0]["function"]["arguments"] == {"day": 3}
+    assert record.tools == [{"type": "function", "function": {"name": "find"}}]
+
+
+def test_prompt_is_read_as_turns_when_it_is_an_open_transcript():
+    row = {"prompt": "\n\nHuman: Hi\n\nAssistant: Yo\n\nHuman: Bye\n\nAssistant:", "chosen": "a", "rejected": "b"}
+    assert FORMATS["pairs"].convert(row).prompt == (ASK, SAY, {"role": "user", "content": "Bye"})
