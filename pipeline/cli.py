@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import __version__
-from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError
+from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, UserError
 from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    add_completion=False, pretty_exceptions_enable=False,
     help="Instruction tuning, reward models from ranked comparisons, PPO and DPO, in resumable stages.",
 )
 console = Console(soft_wrap=True, highlight=False)
@@ -31,6 +31,8 @@ Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run fol
 Force = Annotated[list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and everything the libraries print.")]
 RUNS = Path("runs")
+# typer brings its own copy of click, or uses the installed one, by version: this is UsageError of the right one.
+USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
 
 
 @app.command()
@@ -82,7 +84,7 @@ def report(recipe: RecipePath, runs: Runs = RUNS) -> None:
     loaded = load_recipe(recipe)
     folder = Store(runs, loaded).root
     if not folder.is_dir():
-        raise PosttuneError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")
+        raise UserError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")
     _say(f"report: {reporting.write(folder)}")
 
 
@@ -123,29 +125,32 @@ def _say(text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: run the command, and turn any error into one message and an exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     sys.exit(_guard(lambda: app(arguments, standalone_mode=False), debug="--debug" in arguments))
 
 
 def _guard(command: Callable[[], Any], debug: bool) -> int:
-    import click
-
     try:
         command()
         return 0
     except PosttuneError as error:
         _complain(str(error), debug)
         return error.exit_code
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.ClickException as error:
-        _complain(error.format_message() + "\n  -> posttune --help", False)
+    except typer.Exit as done:
+        return int(done.exit_code)
+    except USAGE_ERROR as error:
+        _complain(f"{error.format_message()}\n  -> posttune --help", debug)  # type: ignore[attr-defined]
         return WRONG_INPUT
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted\n  -> run the same command again to go on", False)
         return INTERRUPTED
     except OSError as error:
-        _complain(f"{error.filename or 'a file'}: {error.strerror or error}", debug)
+        _complain(f"{error.filename or 'a file'}: {error.strerror or error}\n"
+                  "  -> check the path, its permissions and the space on the disk", debug)
+        return FAILED
+    except Exception as error:  # a mistake of ours; it too ends in one message
+        _complain(f"{type(error).__name__}: {error}\n  -> this is a bug: run it again with --debug and report what it says",
+                  debug)
         return FAILED
 
 

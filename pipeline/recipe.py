@@ -21,9 +21,11 @@ from pipeline.errors import RecipeError, UserError, nearest
 from pipeline.validation import explain
 from pipeline.yaml_lines import Document
 
-NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")
-MAKE_TARGETS = {"setup", "test", "check", "help", "lint", "type", "clean", "smoke", "plan", "status", "report", "all"}
-RESERVED = MAKE_TARGETS | {"base", "data", "tests"}
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
+MAKE_TARGETS = {"setup", "test", "check", "help", "lint", "type", "clean", "smoke", "plan", "status", "report", "all",
+                "chaos", "bench"}
+RUN_FILES = {"recipe.yaml", "index.json", "hashes.json", "report.html"}  # a stage's folder lies beside them
+RESERVED = MAKE_TARGETS | RUN_FILES | {"base", "data", "tests"}
 
 
 class WandbConfig(Frozen):
@@ -131,7 +133,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     with explain(document, _Sections):
         sections = _Sections.model_validate(document.data)
     name = sections.name or path.stem
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise RecipeError(f"the name '{name}' cannot name a folder", where=document.where(("name",)),
                           remedy="use letters, digits, '-', '_' and '.'")
     _check_sources(document, sections)
@@ -165,6 +167,9 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Document:
         return document
     if not isinstance(parent_name, str):
         raise RecipeError("`extends` must be a path", where=document.where(("extends",)), remedy="extends: other.yaml")
+    if not (path.parent / parent_name).exists():
+        raise RecipeError(f"there is no file {path.parent / parent_name}", where=document.where(("extends",)),
+                          remedy="name a recipe, relative to this file")
     parent = _read_with_parents(path.parent / parent_name, (*children, path.resolve()))
     parent.data.pop("name", None)  # a child is another recipe: it takes its own name or its file's stem
     return Document(_merge(parent.data, document.data), {**parent.places, **document.places})
@@ -200,8 +205,8 @@ def _apply_override(document: Document, override: str) -> None:
             raise RecipeError(f"'{key}' holds a value, not further keys", where=place, remedy="shorten the key")
     try:
         at[keys[-1]] = yaml_lines.parse_scalar(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"the value {text!r} is not valid YAML", where=place, remedy="quote it") from None
+    except ValueError as error:
+        raise RecipeError(str(error), where=place, remedy="quote it") from None
     document.places[tuple(keys)] = place
 
 
@@ -222,7 +227,7 @@ def _part_is_sound(part: str) -> bool:
 
 def _read_stage(document: Document, sections: _Sections, name: str) -> Stage:
     place = document.where(("stages", name))
-    if not NAME.match(name) or name in RESERVED or name in sections.data:
+    if not NAME.fullmatch(name) or name in RESERVED or name in sections.data:
         raise RecipeError(f"a stage cannot be called '{name}'", where=place,
                           remedy="use letters, digits, '-', '_'; not a make target, 'base' or the name of a data source")
     raw = dict(sections.stages[name])
@@ -268,6 +273,8 @@ def _check_inputs(document: Document, sections: _Sections, stages: Mapping[str, 
     for name, mark in input_fields(type(stage.config)):
         place = document.where(("stages", stage.name, name))
         if mark.records:
+            if getattr(stage.config, name) == ():
+                raise RecipeError(f"'{name}' names no data source", where=place, remedy=nearest("", sections.data))
             for source in stage.data[name]:
                 if source not in sections.data:
                     raise RecipeError(f"there is no data source '{source}'", where=place,

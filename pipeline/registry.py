@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from pipeline.errors import RecipeError, nearest
+from pipeline.errors import RecipeError, StageFailed, nearest
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,8 @@ def find(name: str, *, where: str = "") -> Kind:
 def load(dotted: str) -> Any:
     """The object at `module:name`."""
     module, _, name = dotted.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise StageFailed(f"cannot be loaded ({type(error).__name__}: {error})", where=dotted,
+                          remedy="install what it needs: make setup") from error

@@ -94,7 +94,6 @@ def _run_worker(
     if code == 0 and result is not None:
         return result
     error = _failure(run, code)
-    (run.folder / "error.json").unlink(missing_ok=True)
     if error.exit_code == WRONG_INPUT:
         store.discard(run)
     raise error

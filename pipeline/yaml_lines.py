@@ -58,7 +58,9 @@ def load(path: Path) -> Document:
         raise RecipeError(f"not valid YAML: {error.problem}", where=f"{path}{line}",
                           remedy="check indentation, quotes and colons on this line and the one above") from None
     except yaml.YAMLError as error:
-        raise RecipeError(f"not valid YAML: {error}", where=str(path), remedy="save it as plain UTF-8 text") from None
+        raise _unreadable(path, error) from None
+    except RecursionError:
+        raise RecipeError("values are nested too deep", where=str(path), remedy="no value may hold itself") from None
     finally:
         loader.dispose()
     if not isinstance(data, dict):
@@ -69,8 +71,11 @@ def load(path: Path) -> Document:
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of `--set key=TEXT`, read as YAML reads it."""
-    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    """The value of `--set key=TEXT`, read as YAML reads it; ValueError where it is not YAML."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ValueError(f"the value {text!r} is not valid YAML") from None
 
 
 def _open(path: Path) -> _Loader:
@@ -86,7 +91,13 @@ def _open(path: Path) -> _Loader:
     try:
         return _Loader(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"not valid YAML: {error}", where=str(path), remedy="save it as plain UTF-8 text") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: yaml.YAMLError) -> RecipeError:
+    """For characters that YAML forbids, which have no line."""
+    first = str(error).splitlines()[0]
+    return RecipeError(f"not valid YAML: {first}", where=str(path), remedy="save it as plain UTF-8 text")
 
 
 def _construct(loader: _Loader, node: yaml.Node, key: Key, document: Document, path: Path, count: list[int]) -> Any:
@@ -111,4 +122,8 @@ def _construct(loader: _Loader, node: yaml.Node, key: Key, document: Document, p
             document.places[(*key, index)] = f"{path}:{child.start_mark.line + 1}"
             items.append(_construct(loader, child, (*key, index), document, path, count))
         return items
-    return loader.construct_object(node)
+    try:
+        return loader.construct_object(node)
+    except ValueError as error:  # a day 32, an integer of 5,000 digits
+        raise RecipeError(f"'{str(node.value)[:40]}' is no value ({error})", where=f"{path}:{node.start_mark.line + 1}",
+                          remedy="put it in quotes if it is text") from None

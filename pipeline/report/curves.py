@@ -20,7 +20,7 @@ OPEN, MOST = 3, 12  # charts of a stage that are open at first, and at all
 
 TELLING = ("loss", "rewards", "reward", "objective", "kl")
 LATE = ("lr", "learning", "norm", "num", "tokens", "time", "seconds")
-BOOKKEEPING = {"epoch", "total_flos", "step", "global_step"}
+BOOKKEEPING = {"epoch", "num_tokens", "num_input_tokens_seen", "total_flos", "step", "global_step"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def tick_label(value: float, among: Sequence[float]) -> str:
     """`value` with as many decimals as its neighbours need."""
     step = abs(float(among[1]) - among[0])
     if not 1e-4 <= step < 1e15 or max(map(abs, among)) >= 1e6:
-        return f"{value:.3g}"
+        return f"{value:.1e}" if value else "0"
     decimals = 0 if step.is_integer() else max(0, 1 - math.floor(math.log10(step)))
     while decimals and all(f"{other:.{decimals}f}".endswith("0") for other in among):
         decimals -= 1

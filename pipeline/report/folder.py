@@ -110,7 +110,9 @@ def _stage(root: Path, name: str, kind: str, fingerprint: Any) -> StageView:
 
 def _state(run: StageRun, record: Mapping[str, Any], series: tuple[Series, ...]) -> State:
     if record:
-        complete = isinstance(record.get("files"), Mapping) and run.manifest() is not None
+        files = record.get("files")
+        sized = isinstance(files, Mapping) and all("size" in mapping(entry) for entry in files.values())
+        complete = sized and run.manifest() is not None
         return State("done", "done") if complete else State("failed", "files missing", f"from {run.folder.name}/output")
     last = max((s.points[-1][0] for s in series if s.points), default=None)
     reached = f"at step {number(last)}" if last is not None else "before its first logged step"

@@ -69,7 +69,7 @@ def _unknown(stages: Sequence[StageView]) -> list[tuple[str, str]]:
     """Fragments of a type this page cannot show: named, so that none is lost in silence."""
     return [
         (stage.name, str(given.get("type"))) for stage in stages for given in stage.fragments
-        if given.get("type") not in {"table", "samples"}
+        if given.get("type") not in ("table", "samples")
     ]
 
 

@@ -1,6 +1,6 @@
 """Checkpoints on disk: written under a temporary name, hashed, synced, renamed; verified before use.
 
-    checkpoints/step-000040/   the stage's files and MANIFEST.json (written last)
+checkpoints/step-000040/   the stage's files and MANIFEST.json (written last)
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ def save(folder: Path, step: int, write: Callable[[Path], None], keep: int = 2) 
         _sync(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise StageFailed(f"a checkpoint could not be written: {error.strerror or error}", where=str(final),
-                          remedy="free some space and run again; the checkpoint before it is intact") from error
+        raise StageFailed(
+            f"a checkpoint could not be written: {error.strerror or error}",
+            where=str(final),
+            remedy="free some space and run again; the checkpoint before it is intact",
+        ) from error
     for old in sorted(folder.glob("step-??????"))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final

@@ -17,8 +17,9 @@ from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError
 from stages.checkpoint import trainer as hf
 from stages.dpo.config import Config, rate
-from stages.evaluate.answers import ask, before_after, heldout_questions, measure, mean_interval, with_interval
-from stages.formats.load import load
+from stages.evaluate.answers import ask, before_after, heldout_questions, mean_interval, measure, with_interval
+from stages.formats.inputs import read_input
+from stages.formats.load import Side
 from stages.formats.records import Comparison
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
@@ -46,14 +47,17 @@ def run(config: Config, context: Context) -> Result:
     return _evaluate(config, context, chat, heldout)
 
 
-def _pairs(config: Config, context: Context, chat: Chat, side: str) -> list[Pair]:
+def _pairs(config: Config, context: Context, chat: Chat, side: Side) -> list[Pair]:
     """Winner and loser of every ranking, the widest apart first where only some are asked for."""
-    records = [record for source in context.data["data"] for record in load(source, "comparison", side).records]
+    records = read_input(context, "data", "comparison", side)
     pairs: list[Pair] = []
     too_long = 0
     for record in records:
-        own = [(record, w, loser, ranking.ranks[loser] - ranking.ranks[w])  # type: ignore[operator]
-               for ranking in record.rankings for w, loser in ranking_pairs(ranking.ranks)]
+        own = [
+            (record, w, loser, ranking.ranks[loser] - ranking.ranks[w])  # type: ignore[operator]
+            for ranking in record.rankings
+            for w, loser in ranking_pairs(ranking.ranks)
+        ]
         own.sort(key=lambda pair: -pair[3])
         for _, winner, loser, _ in own[: config.pairs_per_prompt]:
             length = max(len(ids) for ids in _ids(chat, record, winner, loser))
@@ -62,8 +66,12 @@ def _pairs(config: Config, context: Context, chat: Chat, side: str) -> list[Pair
             else:
                 pairs.append((record, winner, loser))
     if not pairs:
-        raise DataError(f"{len(records)} {side} comparisons give no pair: all are tied, or longer than max_length "
-                        f"{config.max_length}", where="dpo.data", remedy="rank some completions apart, or raise max_length")
+        raise DataError(
+            f"{len(records)} {side} comparisons give no pair: all are tied, or longer than max_length "
+            f"{config.max_length}",
+            where="dpo.data",
+            remedy="rank some completions apart, or raise max_length",
+        )
     context.say(f"{side}: {len(pairs)} pairs from {len(records)} comparisons; left out, too long: {too_long}")
     return pairs
 
@@ -78,22 +86,42 @@ def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, pai
     from trl import DPOConfig, DPOTrainer
 
     scratch = context.output.parent / "trainer.tmp"
-    dataset = Dataset.from_list([
-        {"prompt": [dict(m) for m in record.prompt], "chosen": [_turn(record, winner)], "rejected": [_turn(record, loser)]}
-        for record, winner, loser in pairs
-    ])
+    dataset = Dataset.from_list(
+        [
+            {
+                "prompt": [dict(m) for m in record.prompt],
+                "chosen": [_turn(record, winner)],
+                "rejected": [_turn(record, loser)],
+            }
+            for record, winner, loser in pairs
+        ]
+    )
     losses = [config.loss_type, "sft"] if config.sft_weight else [config.loss_type]
     arguments = DPOConfig(
-        output_dir=str(scratch), seed=context.seed, data_seed=context.seed, beta=config.beta, loss_type=losses,
+        output_dir=str(scratch),
+        seed=context.seed,
+        data_seed=context.seed,
+        beta=config.beta,
+        loss_type=losses,
         loss_weights=[1.0, config.sft_weight] if config.sft_weight else None,
-        learning_rate=rate(config, context.model), num_train_epochs=config.num_train_epochs,
-        max_steps=config.max_steps or -1, per_device_train_batch_size=config.per_device_train_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps, max_length=config.max_length,
-        lr_scheduler_type=config.lr_scheduler_type, warmup_steps=config.warmup_steps,
-        max_grad_norm=config.max_grad_norm, gradient_checkpointing=config.gradient_checkpointing, bf16=False,
-        use_cpu=backbone.device.type == "cpu", logging_steps=config.logging_steps,
-        save_strategy="steps" if context.checkpoints else "no", save_steps=config.save_steps, report_to="none",
-        disable_tqdm=True, dataloader_pin_memory=False,
+        learning_rate=rate(config, context.model),
+        num_train_epochs=config.num_train_epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        max_length=config.max_length,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        max_grad_norm=config.max_grad_norm,
+        gradient_checkpointing=config.gradient_checkpointing,
+        bf16=False,
+        use_cpu=backbone.device.type == "cpu",
+        logging_steps=config.logging_steps,
+        save_strategy="steps" if context.checkpoints else "no",
+        save_steps=config.save_steps,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
     )
     with backbone.model(ROLE) as model:
         adapters = getattr(backbone, "peft", None)
@@ -102,8 +130,9 @@ def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, pai
             with backbone.model("reference") as whole:
                 reference = whole
         trained: Any = adapters or model
-        trainer = DPOTrainer(model=trained, ref_model=reference, args=arguments, train_dataset=dataset,
-                             processing_class=chat.tokenizer)
+        trainer = DPOTrainer(
+            model=trained, ref_model=reference, args=arguments, train_dataset=dataset, processing_class=chat.tokenizer
+        )
         if adapters is not None:
             _set_reference(adapters, backbone)
         hf.train(trainer, context, scratch, "training")
@@ -134,24 +163,39 @@ def _evaluate(config: Config, context: Context, chat: Chat, pairs: list[Pair]) -
     backbone.load("tuned", Artifact("tuned", "policy", context.output))
     reference = context.artifact("reference").name
     sequences = _both_sides(chat, pairs)
-    own, other = (in_batches(lambda part, role=r: logprobs(backbone, role, part, chat.pad_id)[0], sequences)[0].sum(1)  # type: ignore[misc]
-                  for r in ("tuned", "reference"))
+    own, other = (
+        in_batches(lambda part, role=r: logprobs(backbone, role, part, chat.pad_id)[0], sequences)[0].sum(1)  # type: ignore[misc]
+        for r in ("tuned", "reference")
+    )
     chosen, rejected = (own - other)[: len(pairs)], (own - other)[len(pairs) :]
     accuracy = bootstrap_ci((chosen > rejected).float(), groups=[record.id for record, _, _ in pairs])
     drift = mean_interval(chosen.tolist())
-    rows = [["implicit-reward pair accuracy", None, with_interval(accuracy), None],
-            ["log-probability gained by the preferred answer (nats)", None, with_interval(drift), None]]
-    metrics = {"heldout/accuracy": accuracy[0], "heldout/accuracy_low": accuracy[1], "heldout/accuracy_high": accuracy[2],
-               "heldout/chosen_logprob_gain": drift[0], "heldout/margin": float((chosen - rejected).mean()) * config.beta}
-    questions = heldout_questions(context.data["data"], chat, config.eval_prompts, context.seed) if config.eval_prompts else []
+    rows = [
+        ["implicit-reward pair accuracy", None, with_interval(accuracy), None],
+        ["log-probability gained by the preferred answer (nats)", None, with_interval(drift), None],
+    ]
+    metrics = {
+        "heldout/accuracy": accuracy[0],
+        "heldout/accuracy_low": accuracy[1],
+        "heldout/accuracy_high": accuracy[2],
+        "heldout/chosen_logprob_gain": drift[0],
+        "heldout/margin": float((chosen - rejected).mean()) * config.beta,
+    }
+    questions = heldout_questions(context.data["data"], chat, config.eval_prompts, context.seed)
     if questions:
-        old, new = (measure(questions, ask(backbone, role, chat, questions, context, max_new_tokens=config.max_new_tokens))
-                    for role in ("reference", "tuned"))
+        old, new = (
+            measure(questions, ask(backbone, role, chat, questions, context, max_new_tokens=config.max_new_tokens))
+            for role in ("reference", "tuned")
+        )
         rows += [before_after(name, reference, "dpo", old[name], new[name]) for name in new]
         metrics |= {f"heldout/{name}": mean_interval(values)[0] for name, values in new.items()}
-    note = f"{len(pairs)} held-out pairs, {len(questions)} prompts answered greedily; 95% bootstrap intervals over prompts"
+    note = (
+        f"{len(pairs)} held-out pairs, {len(questions)} prompts answered greedily; 95% bootstrap intervals over prompts"
+    )
     table = Table("Held-out, before and after dpo", ["held-out figure", reference, "dpo", "difference"], rows, note)
-    return Result(metrics, [table], [f"{row[0]}: {row[1]} -> {row[2]}" if row[1] else f"{row[0]}: {row[2]}" for row in rows])
+    return Result(
+        metrics, [table], [f"{row[0]}: {row[1]} -> {row[2]}" if row[1] else f"{row[0]}: {row[2]}" for row in rows]
+    )
 
 
 def _both_sides(chat: Chat, pairs: list[Pair]) -> Sequences:

@@ -47,6 +47,8 @@ class Answers:
 
 def heldout_questions(sources: Sequence[Source], chat: Chat, limit: int | None, seed: int) -> list[Question]:
     """The held-out prompts of all sources, each prompt once; `limit` picks that many at random by the seed."""
+    if limit == 0:
+        return []
     found: dict[str, Question] = {}
     for source in sources:
         for record in load(source, "prompt", "heldout").records:
@@ -61,14 +63,29 @@ def heldout_questions(sources: Sequence[Source], chat: Chat, limit: int | None, 
 
 
 def ask(
-    backbone: Backbone, role: str, chat: Chat, questions: Sequence[Question], context: Context, *,
-    max_new_tokens: int, temperature: float = 0.0, batch_size: int = 32,
+    backbone: Backbone,
+    role: str,
+    chat: Chat,
+    questions: Sequence[Question],
+    context: Context,
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    batch_size: int = 32,
 ) -> Answers:
     """The role's answers to all questions."""
     with context.progress(f"{role} answers", len(questions)) as advance:
         completions = generate(
-            backbone, role, chat, [q.ids for q in questions], max_new_tokens=max_new_tokens, temperature=temperature,
-            seed=context.seed, purpose="answers", batch_size=batch_size, on_batch=advance,
+            backbone,
+            role,
+            chat,
+            [q.ids for q in questions],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=context.seed,
+            purpose="answers",
+            batch_size=batch_size,
+            on_batch=advance,
         )
     return Answers(completions, [chat.decode(c.ids) for c in completions])
 
@@ -76,7 +93,7 @@ def ask(
 def measure(questions: Sequence[Question], answers: Answers) -> dict[str, list[float | None]]:
     """Each check's result per question (None where a question has no such check), with length and whether it ended."""
     checked = [check_answer(text, q.reference, q.task) for q, text in zip(questions, answers.texts, strict=True)]
-    names = sorted({name for result in checked for name in result})
+    names = sorted({name for result in checked for name in result}, key=lambda name: (name != "valid_json", name))
     figures: dict[str, list[float | None]] = {name: [result.get(name) for result in checked] for name in names}
     figures["length"] = [float(len(c.ids)) for c in answers.completions]
     figures["ended"] = [float(c.ended) for c in answers.completions]
@@ -111,5 +128,9 @@ def before_after(
     name: str, before: str, after: str, old: Sequence[float | None], new: Sequence[float | None]
 ) -> list[str | float | None]:
     """A table row: the figure of both models with intervals, and the paired difference."""
-    return [name, with_interval(mean_interval(old)), with_interval(mean_interval(new)),
-            with_interval(difference_interval(new, old))]
+    return [
+        name,
+        with_interval(mean_interval(old)),
+        with_interval(mean_interval(new)),
+        with_interval(difference_interval(new, old)),
+    ]

@@ -50,8 +50,9 @@ def check_task(name: str, task: TaskConfig) -> None:
         Draft202012Validator.check_schema(task.json_schema)
     except SchemaError as error:
         place = ".".join(str(part) for part in ("tasks", name, "json_schema", *error.path))
-        raise RecipeError(f"not a JSON Schema: {error.message}", where=place,
-                          remedy="see json-schema.org, draft 2020-12") from None
+        raise RecipeError(
+            f"not a JSON Schema: {error.message}", where=place, remedy="see json-schema.org, draft 2020-12"
+        ) from None
 
 
 def _validator(task: TaskConfig) -> Draft202012Validator:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline.contract import Artifact, Context, Result, Samples, Table
 from pipeline.errors import DataError
@@ -27,7 +28,7 @@ from stages.evaluate.config import Config
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
-from stages.rollout.score import in_batches, logprobs, score_rows
+from stages.rollout.score import in_batches, score_rows, token_kl
 
 Figures = dict[str, list[float | None]]  # a figure's value for each question
 
@@ -53,8 +54,19 @@ def run(config: Config, context: Context) -> Result:
         backbone.load(_role(candidate), candidate)
     judges = _load_judges(context, backbone)
 
-    answers = {c.name: ask(backbone, _role(c), chat, questions, context, max_new_tokens=config.max_new_tokens,
-                           temperature=config.temperature, batch_size=config.batch_size) for c in candidates}
+    answers = {
+        c.name: ask(
+            backbone,
+            _role(c),
+            chat,
+            questions,
+            context,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            batch_size=config.batch_size,
+        )
+        for c in candidates
+    }
     figures = {c.name: _figures(backbone, chat, questions, answers[c.name], judges) for c in candidates}
     _add_win_rates(figures, judges)
     _add_kl(context, backbone, chat, questions, candidates, answers, figures)
@@ -99,10 +111,15 @@ def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[Judge]) -> N
 
 
 def _add_kl(
-    context: Context, backbone: Backbone, chat: Chat, questions: Sequence[Question], candidates: Sequence[Artifact],
-    answers: Mapping[str, Answers], figures: Mapping[str, Figures],
+    context: Context,
+    backbone: Backbone,
+    chat: Chat,
+    questions: Sequence[Question],
+    candidates: Sequence[Artifact],
+    answers: Mapping[str, Answers],
+    figures: Mapping[str, Figures],
 ) -> None:
-    """Log-ratio of candidate to reference summed over the candidate's own answers, nats."""
+    """KL of candidate to reference over the vocabulary, summed along the candidate's own answers, nats."""
     if not context.inputs.get("reference"):
         return
     reference = context.artifact("reference")
@@ -111,36 +128,52 @@ def _add_kl(
     if not known:
         backbone.load(role, reference)
     for candidate in candidates:
-        sequences = answers[candidate.name].sequences(questions)
-        own, other = (in_batches(lambda part, role=r: logprobs(backbone, role, part, chat.pad_id)[0], sequences)[0]  # type: ignore[misc]
-                      for r in (_role(candidate), role))
-        figures[candidate.name]["KL to " + reference.name] = (own - other).sum(1).tolist()
+        measured = partial(token_kl, backbone, _role(candidate), role, pad_id=chat.pad_id)
+        (kl_BR,) = in_batches(measured, answers[candidate.name].sequences(questions))
+        figures[candidate.name]["KL to " + reference.name] = kl_BR.sum(1).tolist()
 
 
 def _result(
-    config: Config, questions: Sequence[Question], answers: Mapping[str, Answers], figures: Mapping[str, Figures],
+    config: Config,
+    questions: Sequence[Question],
+    answers: Mapping[str, Answers],
+    figures: Mapping[str, Figures],
     judges: Sequence[Judge],
 ) -> Result:
     names = list(figures)
     measures = list(dict.fromkeys(measure for own in figures.values() for measure in own))
-    rows = [[m, *(with_interval(mean_interval(figures[n][m])) if m in figures[n] else None for n in names)] for m in measures]
-    gains = [[m, *(with_interval(difference_interval(figures[n][m], figures[names[0]][m])) for n in names[1:])]
-             for m in measures if all(m in figures[n] for n in names)]
+    rows = [
+        [m, *(with_interval(mean_interval(figures[n][m])) if m in figures[n] else None for n in names)]
+        for m in measures
+    ]
+    gains = [
+        [m, *(with_interval(difference_interval(figures[n][m], figures[names[0]][m])) for n in names[1:])]
+        for m in measures
+        if all(m in figures[n] for n in names)
+    ]
     metrics = {f"{name}/{m.replace(' ', '_')}": mean_interval(own[m])[0] for name, own in figures.items() for m in own}
     how = "greedy" if config.temperature == 0 else f"sampled at temperature {config.temperature:g}"
-    note = (f"{len(questions)} held-out prompts, {how}, at most {config.max_new_tokens} new tokens; 95% bootstrap "
-            "intervals over prompts. The proxy is the reward model that PPO optimised: read it beside the others")
+    note = (
+        f"{len(questions)} held-out prompts, {how}, at most {config.max_new_tokens} new tokens; 95% bootstrap "
+        "intervals over prompts. The proxy is the reward model that PPO optimised: read it beside the others"
+    )
     shown = [_shown(q, i, names, answers, figures, judges) for i, q in enumerate(questions[: config.num_shown])]
     fragments = [Table("Candidates on held-out prompts", ["figure", *names], rows, note)]
     if len(names) > 1:
         fragments.append(Table(f"Difference from {names[0]}", ["figure", *names[1:]], gains, "Paired by prompt."))
-    samples = Samples("Held-out prompts and answers", names, shown, f"{judges[0].name} under each answer." if judges else "")
+    samples = Samples(
+        "Held-out prompts and answers", names, shown, f"{judges[0].name} under each answer." if judges else ""
+    )
     return Result(metrics, [*fragments, samples], _summary(names, rows))
 
 
 def _shown(
-    question: Question, index: int, names: Sequence[str], answers: Mapping[str, Answers],
-    figures: Mapping[str, Figures], judges: Sequence[Judge],
+    question: Question,
+    index: int,
+    names: Sequence[str],
+    answers: Mapping[str, Answers],
+    figures: Mapping[str, Figures],
+    judges: Sequence[Judge],
 ) -> dict[str, object]:
     row: dict[str, object] = {"prompt": question.text, "answers": [answers[name].texts[index] for name in names]}
     if judges:
@@ -155,4 +188,3 @@ def _summary(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> list
     cells = [["figure", *names], *[[cell or "-" for cell in row] for row in rows]]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-

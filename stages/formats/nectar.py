@@ -31,6 +31,13 @@ def convert(row: Mapping[str, Any]) -> Comparison:
                 where=f"answers[{index}]",
                 remedy='write {"answer": "...", "rank": 1}',
             )
-    completions = [rules.filled(rules.need(a, "answer", f"answers[{i}]"), f"answers[{i}].answer") for i, a in enumerate(answers)]
-    ranks = rules.ranked(row.get("annotator"), [rules.need(a, "rank", f"answers[{i}]") for i, a in enumerate(answers)], len(answers), "rank")
+    completions = [
+        rules.filled(rules.need(a, "answer", f"answers[{i}]"), f"answers[{i}].answer") for i, a in enumerate(answers)
+    ]
+    ranks = rules.ranked(
+        row.get("annotator"),
+        [rules.need(a, "rank", f"answers[{i}]") for i, a in enumerate(answers)],
+        len(answers),
+        "rank",
+    )
     return rules.comparison(row, turns.read_prompt(rules.need(row, "prompt")), completions, [ranks])

@@ -50,10 +50,8 @@ def _ranking(value: Any, count: int, field: str) -> Ranking:
             where=field,
             remedy='write {"annotator": "ann", "ranks": [1, 2]}',
         )
-    try:
-        return rules.ranked(rules.need(value, "annotator"), rules.need(value, "ranks"), count, "ranks")
-    except DataError as error:
-        raise DataError(error.problem, where=f"{field}.{error.where}", remedy=error.remedy) from error
+    ranks = rules.need(value, "ranks", field)
+    return rules.ranked(rules.need(value, "annotator", field), ranks, count, f"{field}.ranks")
 
 
 def _check_direction(ranks: Sequence[int | None], by_score: Sequence[int | None]) -> None:

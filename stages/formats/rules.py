@@ -206,7 +206,7 @@ def _numbers(values: Any, count: int, field: str) -> list[float | None]:
             remedy="give each completion its own, null where it was not judged",
         )
     for index, value in enumerate(given):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
         if value is not None and not number:
             raise DataError(
                 f"is {describe(value)}; a number or null is allowed",

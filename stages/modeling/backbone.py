@@ -68,8 +68,11 @@ class Backbone(ABC):
             text = model.config.get_text_config()
             for name, neutral in LOGIT_FACTORS.items():
                 if getattr(text, name, neutral) not in (neutral, None):
-                    raise ModelError(f"this model rescales its logits ({name}), which the scorer does not know",
-                                     where=self.location.label, remedy="use a model without it for ppo")
+                    raise ModelError(
+                        f"this model rescales its logits ({name}), which the scorer does not know",
+                        where=self.location.label,
+                        remedy="use a model without it for ppo",
+                    )
             return model.get_output_embeddings().weight  # type: ignore[no-any-return]
 
     @property
@@ -82,12 +85,18 @@ class Backbone(ABC):
 
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                path, revision=revision, dtype=self.dtype, trust_remote_code=self.config.trust_remote_code,
+                path,
+                revision=revision,
+                dtype=self.dtype,
+                trust_remote_code=self.config.trust_remote_code,
                 **({"attn_implementation": self.config.attn_implementation} if self.config.attn_implementation else {}),
             )
         except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"the model could not be loaded: {str(error).splitlines()[0]}", where=self.location.label,
-                             remedy="check model_name_or_path, and the network for a hub id") from error
+            raise ModelError(
+                f"the model could not be loaded: {str(error).splitlines()[0]}",
+                where=self.location.label,
+                remedy="check model_name_or_path, and the network for a hub id",
+            ) from error
         return model.to(self.device).eval()
 
 
@@ -160,7 +169,9 @@ class SharedBackbone(Backbone):
 
         adapter = self._roles[role]
         state = get_peft_model_state_dict(self._peft, adapter_name=adapter, save_embedding_layers=False)
-        save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, folder / "adapter_model.safetensors")
+        save_file(
+            {name: t.detach().cpu().contiguous() for name, t in state.items()}, folder / "adapter_model.safetensors"
+        )
         config = copy.deepcopy(self._peft.peft_config[adapter])
         config.base_model_name_or_path, config.inference_mode = self.location.label, True
         config.save_pretrained(str(folder))
@@ -171,8 +182,13 @@ class SharedBackbone(Backbone):
         wanted = self.config.lora
         assert wanted is not None, "checked at construction"
         targets = wanted.target_modules
-        config = LoraConfig(r=wanted.r, lora_alpha=wanted.alpha, lora_dropout=wanted.dropout, task_type="CAUSAL_LM",
-                            target_modules=targets if isinstance(targets, str) else list(targets))
+        config = LoraConfig(
+            r=wanted.r,
+            lora_alpha=wanted.alpha,
+            lora_dropout=wanted.dropout,
+            task_type="CAUSAL_LM",
+            target_modules=targets if isinstance(targets, str) else list(targets),
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
@@ -181,8 +197,11 @@ class SharedBackbone(Backbone):
                 else:
                     self._peft.add_adapter(role, config)
             except ValueError as error:
-                raise ModelError(f"LoRA does not fit this model: {error}", where="model.lora",
-                                 remedy="target_modules: all-linear fits every model") from error
+                raise ModelError(
+                    f"LoRA does not fit this model: {error}",
+                    where="model.lora",
+                    remedy="target_modules: all-linear fits every model",
+                ) from error
 
     def _register(self, role: str, trainable: bool) -> None:
         self._roles[role] = role
@@ -202,11 +221,17 @@ class SharedBackbone(Backbone):
     def _check_base(self, artifact: Artifact) -> None:
         info = artifact.info
         if info.get("tuning") == "full":
-            raise ModelError(f"'{artifact.name}' holds whole weights, but the recipe asks for LoRA", where="model.lora",
-                             remedy="leave `lora` out, or name that folder as model_name_or_path")
+            raise ModelError(
+                f"'{artifact.name}' holds whole weights, but the recipe asks for LoRA",
+                where="model.lora",
+                remedy="leave `lora` out, or name that folder as model_name_or_path",
+            )
         if info.get("base", self.location.label) != self.location.label:
-            raise ModelError(f"'{artifact.name}' was trained on {info['base']}, the recipe's base is {self.location.label}",
-                             where="model.model_name_or_path", remedy="use the same base for all stages")
+            raise ModelError(
+                f"'{artifact.name}' was trained on {info['base']}, the recipe's base is {self.location.label}",
+                where="model.model_name_or_path",
+                remedy="use the same base for all stages",
+            )
 
 
 class SeparateBackbones(Backbone):
@@ -222,8 +247,11 @@ class SeparateBackbones(Backbone):
 
     def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
         if artifact.info.get("tuning") == "lora":
-            raise ModelError(f"'{artifact.name}' is an adapter, but the recipe trains every weight", where="model.lora",
-                             remedy="give the recipe the same `lora` section as the run that made it")
+            raise ModelError(
+                f"'{artifact.name}' is an adapter, but the recipe trains every weight",
+                where="model.lora",
+                remedy="give the recipe the same `lora` section as the run that made it",
+            )
         path, revision = (str(artifact.path), None) if artifact.path else (self.location.path, self.location.revision)
         self._models[role] = self._read(path, revision).requires_grad_(trainable)
 

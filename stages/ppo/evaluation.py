@@ -16,36 +16,67 @@ from stages.evaluate.answers import (
 )
 from stages.ppo.config import Config
 from stages.ppo.experience import POLICY, REFERENCE, Models, score_answers
-from stages.rollout.score import in_batches, logprobs
+from stages.rollout.score import in_batches, token_kl
 
 
 def evaluate(config: Config, context: Context, models: Models) -> Result:
     """Proxy score, KL, and what a program can check: before and after, with paired intervals."""
-    questions = heldout_questions(context.data["data"], models.chat, config.eval_prompts, context.seed) if config.eval_prompts else []
+    questions = heldout_questions(context.data["data"], models.chat, config.eval_prompts, context.seed)
     if not questions:
         return Result({})
     start = context.artifact("reference").name
-    answers = {role: ask(models.backbone, role, models.chat, questions, context, max_new_tokens=config.max_new_tokens,
-                         temperature=config.temperature) for role in (REFERENCE, POLICY)}
-    figures = {role: {"proxy score": _scores(models, questions, given, config), **measure(questions, given)}
-               for role, given in answers.items()}
+    answers = {
+        role: ask(
+            models.backbone,
+            role,
+            models.chat,
+            questions,
+            context,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+        )
+        for role in (REFERENCE, POLICY)
+    }
+    figures = {
+        role: {"proxy score": _scores(models, questions, given, config), **measure(questions, given)}
+        for role, given in answers.items()
+    }
     kl = _kl(models, questions, answers[POLICY], config)
-    rows = [before_after(name, start, "ppo", figures[REFERENCE][name], figures[POLICY][name]) for name in figures[POLICY]]
+    rows = [
+        before_after(name, start, "ppo", figures[REFERENCE][name], figures[POLICY][name]) for name in figures[POLICY]
+    ]
     rows.append(["KL to the reference (nats an answer)", None, with_interval(mean_interval(kl)), None])
     gain = difference_interval(figures[POLICY]["proxy score"], figures[REFERENCE]["proxy score"])
-    metrics = {f"heldout/{name.replace(' ', '_')}": mean_interval(values)[0] for name, values in figures[POLICY].items()}
-    metrics |= {"heldout/proxy_gain": gain[0], "heldout/proxy_gain_low": gain[1], "heldout/proxy_gain_high": gain[2],
-                "heldout/kl": sum(kl) / len(kl)}
-    note = (f"{len(questions)} held-out prompts, one answer each, sampled at temperature {config.temperature:g}; 95% "
-            "bootstrap intervals. The proxy score is what PPO was trained to raise: it is no proof of quality")
-    shown = [{"prompt": q.text, "answers": [answers[role].texts[i] for role in (REFERENCE, POLICY)],
-              "scores": [figures[role]["proxy score"][i] for role in (REFERENCE, POLICY)]}
-             for i, q in enumerate(questions[: config.num_shown])]
+    metrics = {
+        f"heldout/{name.replace(' ', '_')}": mean_interval(values)[0] for name, values in figures[POLICY].items()
+    }
+    metrics |= {
+        "heldout/proxy_gain": gain[0],
+        "heldout/proxy_gain_low": gain[1],
+        "heldout/proxy_gain_high": gain[2],
+        "heldout/kl": sum(kl) / len(kl),
+    }
+    note = (
+        f"{len(questions)} held-out prompts, one answer each, sampled at temperature {config.temperature:g}; 95% "
+        "bootstrap intervals. The proxy score is what PPO was trained to raise: it is no proof of quality"
+    )
+    shown = [
+        {
+            "prompt": q.text,
+            "answers": [answers[role].texts[i] for role in (REFERENCE, POLICY)],
+            "scores": [figures[role]["proxy score"][i] for role in (REFERENCE, POLICY)],
+        }
+        for i, q in enumerate(questions[: config.num_shown])
+    ]
     summary = [f"{row[0]}: {row[1]} -> {row[2]}" if row[1] else f"{row[0]}: {row[2]}" for row in rows]
-    return Result(metrics, [
-        Table("Held-out, before and after ppo", ["held-out figure", start, "ppo", "difference"], rows, note),
-        Samples("Sampled answers before and after ppo", [start, "ppo"], shown, "Scores are the proxy's."),
-    ], summary)
+    return Result(
+        metrics,
+        [
+            Table("Held-out, before and after ppo", ["held-out figure", start, "ppo", "difference"], rows, note),
+            Samples("Sampled answers before and after ppo", [start, "ppo"], shown, "Scores are the proxy's."),
+        ],
+        summary,
+    )
 
 
 def _scores(models: Models, questions: list[Question], answers: Answers, config: Config) -> list[float | None]:
@@ -54,9 +85,9 @@ def _scores(models: Models, questions: list[Question], answers: Answers, config:
 
 
 def _kl(models: Models, questions: list[Question], answers: Answers, config: Config) -> list[float | None]:
-    """k1 summed over each answer: unbiased, since the answers are the policy's own samples at this temperature."""
-    sequences = answers.sequences(questions)
-    ours, theirs = (in_batches(lambda part, role=role: logprobs(  # type: ignore[misc]
-        models.backbone, role, part, models.chat.pad_id, config.temperature)[0], sequences)[0]
-        for role in (POLICY, REFERENCE))
-    return [float(value) for value in (ours - theirs).sum(1)]
+    """KL over the vocabulary summed along each answer: the answers are the policy's own samples at this temperature."""
+    (kl_BR,) = in_batches(
+        lambda part: token_kl(models.backbone, POLICY, REFERENCE, part, models.chat.pad_id, config.temperature),
+        answers.sequences(questions),
+    )
+    return [float(value) for value in kl_BR.sum(1)]

@@ -92,24 +92,47 @@ def choose_prompts(prompts: Sequence[list[int]], config: Config, seed: int, iter
 
 @torch.no_grad()
 def collect(
-    models: Models, prompts: list[list[int]], config: Config, kl_coef: float, seed: int, iteration: int,
+    models: Models,
+    prompts: list[list[int]],
+    config: Config,
+    kl_coef: float,
+    seed: int,
+    iteration: int,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Experience:
     """Sample, score, and work out advantages."""
     # 1. sample one completion a prompt from the policy, without truncating its distribution
-    completions = generate(models.backbone, POLICY, models.chat, prompts, max_new_tokens=config.max_new_tokens,
-                           temperature=config.temperature, seed=seed, purpose=f"ppo-rollout-{iteration}", on_batch=on_batch)
+    completions = generate(
+        models.backbone,
+        POLICY,
+        models.chat,
+        prompts,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        seed=seed,
+        purpose=f"ppo-rollout-{iteration}",
+        on_batch=on_batch,
+    )
     sequences = Sequences(prompts, [c.ids for c in completions])
     ended_B = torch.tensor([float(c.ended) for c in completions])
     micro_batches = _micro_batches(sequences, config.per_device_train_batch_size)
 
-    # 2. log-probabilities by the training code, in the training batches: decoding differs by up to 0.18 nats in bfloat16
-    old, entropy = _by_micro_batch(micro_batches, sequences, lambda part: logprobs(
-        models.backbone, POLICY, part, models.chat.pad_id, config.temperature))
-    reference, _ = _by_micro_batch(micro_batches, sequences, lambda part: logprobs(
-        models.backbone, REFERENCE, part, models.chat.pad_id, config.temperature))
-    (value,) = _by_micro_batch(micro_batches, sequences, lambda part: (values(
-        models.backbone, VALUE, models.value_head, part, models.chat.pad_id),))
+    # 2. log-probabilities by the training code, in the training batches: decoding is up to 0.18 nats off in bfloat16
+    old, entropy = _by_micro_batch(
+        micro_batches,
+        sequences,
+        lambda part: logprobs(models.backbone, POLICY, part, models.chat.pad_id, config.temperature),
+    )
+    reference, _ = _by_micro_batch(
+        micro_batches,
+        sequences,
+        lambda part: logprobs(models.backbone, REFERENCE, part, models.chat.pad_id, config.temperature),
+    )
+    (value,) = _by_micro_batch(
+        micro_batches,
+        sequences,
+        lambda part: (values(models.backbone, VALUE, models.value_head, part, models.chat.pad_id),),
+    )
 
     # 3. one score a completion, on its last token; an unfinished answer pays the penalty
     rows = [p + c for p, c in zip(sequences.prompts, sequences.completions, strict=True)]
@@ -121,8 +144,19 @@ def collect(
     kl = kl_k1(old, reference) * mask
     rewards = rewards_with_kl(penalised_B, kl, mask, kl_coef)
     advantages, returns = gae(rewards, value, mask, config.gamma, config.gae_lambda)
-    return Experience(sequences.prompts, sequences.completions, micro_batches, old, value,
-                      standardize(advantages, mask), returns, kl, entropy, scores_B, ended_B)
+    return Experience(
+        sequences.prompts,
+        sequences.completions,
+        micro_batches,
+        old,
+        value,
+        standardize(advantages, mask),
+        returns,
+        kl,
+        entropy,
+        scores_B,
+        ended_B,
+    )
 
 
 def score_answers(models: Models, rows: list[list[int]], config: Config) -> Tensor:

@@ -14,14 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from pipeline.contract import Context, Result
 from pipeline.errors import DataError, Interrupted, ModelError
 from stages.checkpoint import state as checkpoint
 from stages.checkpoint import store
 from stages.checkpoint.streams import permutation
-from stages.formats.load import load
+from stages.formats.inputs import read_input
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
@@ -58,21 +56,29 @@ def run(config: Config, context: Context) -> Result:
 
 def _prompts(config: Config, context: Context, chat: Chat) -> list[list[int]]:
     """Encoded training prompts; those over max_prompt_length are left out, and counted aloud."""
-    records = [record for source in context.data["data"] for record in load(source, "prompt", "train").records]
+    records = read_input(context, "data", "prompt", "train")
     encoded = [chat.prompt_ids(record.prompt) for record in records]
     kept = [ids for ids in encoded if len(ids) <= config.max_prompt_length]
     if not kept:
-        raise DataError(f"none of {len(encoded)} prompts fits into max_prompt_length {config.max_prompt_length}",
-                        where="ppo.data", remedy="raise max_prompt_length")
-    context.say(f"{len(kept)} prompts; left out, longer than {config.max_prompt_length} tokens: {len(encoded) - len(kept)}")
+        raise DataError(
+            f"none of {len(encoded)} prompts fits into max_prompt_length {config.max_prompt_length}",
+            where="ppo.data",
+            remedy="raise max_prompt_length",
+        )
+    context.say(
+        f"{len(kept)} prompts; left out, longer than {config.max_prompt_length} tokens: {len(encoded) - len(kept)}"
+    )
     return kept
 
 
 def _load(context: Context, chat: Chat) -> Models:
     """One backbone with four roles; the value model starts as the reward model, head and scale included."""
     if context.model.lora and context.model.lora.dropout:
-        raise ModelError("PPO needs lora.dropout 0: with dropout the old and new policies differ before any step",
-                         where="model.lora.dropout", remedy="set it to 0.0")
+        raise ModelError(
+            "PPO needs lora.dropout 0: with dropout the old and new policies differ before any step",
+            where="model.lora.dropout",
+            remedy="set it to 0.0",
+        )
     backbone: Backbone = open_backbone(context.model)
     reward = context.artifact("reward")
     assert reward.path is not None, "a reward model is always a published artifact"
@@ -140,15 +146,20 @@ def _log(config: Config, context: Context, updater: Updater, position: Position)
     assert experience is not None and position.metrics is not None, "logged after learning"
     averages = {name: sum(values) / len(values) for name, values in position.metrics.items()}
     if (position.iteration + 1) % config.logging_steps == 0 or position.iteration + 1 == config.num_iterations:
-        context.log_metrics(position.iteration + 1, {
-            **experience.describe(config.kl_coef), **averages,
-            "value/explained_variance": float(explained_variance(
-                experience.values_BR, experience.returns_BR, experience.sequences.mask_BR)),
-            "policy/num_skipped_steps": updater.num_skipped,
-            "kl_coef": config.kl_coef,
-            "lr": updater.optimizer.param_groups[0]["lr"],
-            "episode": (position.iteration + 1) * config.rollout_batch_size,
-        })
+        context.log_metrics(
+            position.iteration + 1,
+            {
+                **experience.describe(config.kl_coef),
+                **averages,
+                "value/explained_variance": float(
+                    explained_variance(experience.values_BR, experience.returns_BR, experience.sequences.mask_BR)
+                ),
+                "policy/num_skipped_steps": updater.num_skipped,
+                "kl_coef": config.kl_coef,
+                "lr": updater.optimizer.param_groups[0]["lr"],
+                "episode": (position.iteration + 1) * config.rollout_batch_size,
+            },
+        )
 
 
 def _save(context: Context, updater: Updater, position: Position) -> None:

@@ -39,7 +39,10 @@ class Updater:
         self.policy = models.backbone.parameters(POLICY)
         self.value = {**models.backbone.parameters(VALUE), "head": models.value_head.weight}
         self.optimizer = torch.optim.Adam(
-            [{"params": list(self.policy.values()), "lr": rates[0]}, {"params": list(self.value.values()), "lr": rates[1]}],
+            [
+                {"params": list(self.policy.values()), "lr": rates[0]},
+                {"params": list(self.value.values()), "lr": rates[1]},
+            ],
             eps=1e-5,  # Huang et al. 2024, detail 3.2: the TensorFlow original's, not torch's 1e-8
         )
         self.skipped_in_a_row = 0
@@ -60,11 +63,17 @@ class Updater:
         for part in micro_batches:
             self._policy_gradient(experience, part, totals)
             self._value_gradient(experience, part, totals)
-        norms = [float(torch.nn.utils.clip_grad_norm_(list(group.values()), self.config.max_grad_norm))
-                 for group in (self.policy, self.value)]
+        norms = [
+            float(torch.nn.utils.clip_grad_norm_(list(group.values()), self.config.max_grad_norm))
+            for group in (self.policy, self.value)
+        ]
         self._apply(all(math.isfinite(x) for x in (*norms, *totals.sums.values())))
-        return {**totals.sums, "policy/grad_norm": norms[0], "value/grad_norm": norms[1],
-                "policy/ratio_deviation": totals.ratio_deviation}
+        return {
+            **totals.sums,
+            "policy/grad_norm": norms[0],
+            "value/grad_norm": norms[1],
+            "policy/ratio_deviation": totals.ratio_deviation,
+        }
 
     def _policy_gradient(self, experience: Experience, rows: list[int], totals: Totals) -> None:
         part = experience.sequences.select(rows)
@@ -78,8 +87,12 @@ class Updater:
         totals.add("loss/policy_avg", loss, mask)
         totals.add("policy/approxkl_avg", kl_k3(old, new.detach()), mask)
         totals.add("val/ratio", ratio, mask)
-        totals.sums["policy/clipfrac_avg"] = totals.sums.get("policy/clipfrac_avg", 0.0) + float(
-            clip_fraction(new.detach(), old, advantages, self.config.clip_range, mask)) * int(mask.sum()) / totals.num_tokens
+        totals.sums["policy/clipfrac_avg"] = (
+            totals.sums.get("policy/clipfrac_avg", 0.0)
+            + float(clip_fraction(new.detach(), old, advantages, self.config.clip_range, mask))
+            * int(mask.sum())
+            / totals.num_tokens
+        )
 
     def _value_gradient(self, experience: Experience, rows: list[int], totals: Totals) -> None:
         part = experience.sequences.select(rows)
@@ -100,8 +113,11 @@ class Updater:
             self.skipped_in_a_row += 1
         self.optimizer.zero_grad(set_to_none=True)
         if self.skipped_in_a_row >= MAX_SKIPPED:
-            raise StageFailed(f"the loss or its gradient was not finite {MAX_SKIPPED} times in a row", where="ppo",
-                              remedy="lower learning_rate, or check the reward model's scores")
+            raise StageFailed(
+                f"the loss or its gradient was not finite {MAX_SKIPPED} times in a row",
+                where="ppo",
+                remedy="lower learning_rate, or check the reward model's scores",
+            )
 
 
 def _cut(mask: Tensor, rows: list[int], *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -18,8 +18,12 @@ class Config(StageConfig):
 
     policy: Annotated[str, Input(role="policy")] = "base"  # where the trunk starts; the SFT policy serves best
     data: Annotated[Names, Input(records="comparison")]
-    eval_data: Annotated[Names | None, Input(records="comparison", default="data")] = None  # its held-out side is judged
-    learning_rate: float | None = Field(None, gt=0)  # left out: 1e-4 with LoRA (TRL's), 3e-6 without (Huang et al. 2024)
+    eval_data: Annotated[Names | None, Input(records="comparison", default="data")] = (
+        None  # its held-out side is judged
+    )
+    learning_rate: float | None = Field(
+        None, gt=0
+    )  # left out: 1e-4 with LoRA (TRL's), 3e-6 without (Huang et al. 2024)
     head_learning_rate: float = Field(1e-3, gt=0)  # the head starts at random and is one row
     num_train_epochs: int = Field(1, gt=0)  # more than one overfits the few prompts (Ouyang et al. 2022, 3.5)
     max_steps: int | None = Field(None, gt=0)  # optimizer steps; overrides the epochs

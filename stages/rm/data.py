@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.contract import Context
 from pipeline.errors import DataError
-from stages.formats.load import load
+from stages.formats.inputs import read_input
+from stages.formats.load import Side
 from stages.formats.records import Comparison
 from stages.modeling.chat import Chat
 from stages.objectives.preference import ranking_pairs
@@ -43,17 +44,19 @@ class Comparisons:
         return f"{len(self.ranked)} comparisons, {self.num_pairs} pairs, {self.num_tokens} tokens" + left_out
 
 
-def read_comparisons(context: Context, field: str, chat: Chat, side: str, max_length: int) -> Comparisons:
+def read_comparisons(context: Context, field: str, chat: Chat, side: Side, max_length: int) -> Comparisons:
     """All comparisons of one input field and side of the split, encoded once each; ties give no pair."""
-    sources = context.data.get(field) or context.data["data"]
-    records = [record for source in sources for record in load(source, "comparison", side).records]
+    records = read_input(context, field if context.data.get(field) else "data", "comparison", side)
     items = [_encode(record, chat) for record in records]
     ordered = [item for item in items if item.pairs]
     fitting = [item for item in ordered if max(len(row) for row in item.rows) <= max_length]
     if not fitting:
-        raise DataError(f"none of {len(records)} {side} comparisons can be used: {len(items) - len(ordered)} have no "
-                        f"order, {len(ordered)} are longer than max_length {max_length}", where=field,
-                        remedy="rank some completions apart, or raise max_length")
+        raise DataError(
+            f"none of {len(records)} {side} comparisons can be used: {len(items) - len(ordered)} have no "
+            f"order, {len(ordered)} are longer than max_length {max_length}",
+            where=field,
+            remedy="rank some completions apart, or raise max_length",
+        )
     return Comparisons(fitting, len(items) - len(ordered), len(ordered) - len(fitting))
 
 

@@ -23,7 +23,7 @@ from stages.checkpoint import state as checkpoint
 from stages.checkpoint import store
 from stages.checkpoint.streams import permutation, stream
 from stages.evaluate.answers import with_interval
-from stages.formats.load import load
+from stages.formats.inputs import read_input
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
@@ -61,7 +61,10 @@ def _train(
     parameters = {**backbone.parameters(ROLE), "head": head.weight}
     trunk = [p for name, p in parameters.items() if name != "head"]
     optimizer = torch.optim.AdamW(
-        [{"params": trunk, "lr": rate(config, context.model)}, {"params": [head.weight], "lr": config.head_learning_rate}],
+        [
+            {"params": trunk, "lr": rate(config, context.model)},
+            {"params": [head.weight], "lr": config.head_learning_rate},
+        ],
         weight_decay=0.0,
     )
     peak_rates = [group["lr"] for group in optimizer.param_groups]
@@ -79,7 +82,9 @@ def _train(
             step += 1
             advance(1)
             if step % config.logging_steps == 0 or step == len(schedule):
-                context.log_metrics(step, {**metrics, "grad_norm": float(norm), "learning_rate": optimizer.param_groups[0]["lr"]})
+                context.log_metrics(
+                    step, {**metrics, "grad_norm": float(norm), "learning_rate": optimizer.param_groups[0]["lr"]}
+                )
             stop = context.should_stop() and step < len(schedule)
             if context.checkpoints and (stop or step % config.save_steps == 0):
                 _save(context, step, parameters, optimizer)
@@ -120,9 +125,12 @@ def _step(
         centre = config.center_rewards_coefficient * centering(chosen, rejected).mean() * len(part)
         ((loss_G.sum() + centre) / num_prompts).backward()
         margins = (chosen - rejected).detach()
-        found = {"loss": loss_G.sum().item(), "rewards/accuracies": (margins > 0).float().mean().item() * len(part),
-                 "rewards/margins": margins.mean().item() * len(part),
-                 "rewards/mean": scores_N.detach().mean().item() * len(part)}
+        found = {
+            "loss": loss_G.sum().item(),
+            "rewards/accuracies": (margins > 0).float().mean().item() * len(part),
+            "rewards/margins": margins.mean().item() * len(part),
+            "rewards/mean": scores_N.detach().mean().item() * len(part),
+        }
         for name, value in found.items():
             sums[name] = sums.get(name, 0.0) + value / num_prompts
     return sums
@@ -138,19 +146,26 @@ def _pairs(part: list[Ranked]) -> tuple[Tensor, Tensor]:
     return torch.tensor(pairs), torch.tensor(groups)
 
 
-def _normalize(
-    config: Config, context: Context, backbone: Backbone, head: ScalarHead, chat: Chat
-) -> dict[str, Any]:
+def _normalize(config: Config, context: Context, backbone: Backbone, head: ScalarHead, chat: Chat) -> dict[str, Any]:
     """Give the starting policy's own answers mean 0 and deviation 1, and freeze that."""
     if config.normalize_prompts == 0:
         return {"normalization": None}
     backbone.load("start", context.artifact("policy"))
-    records = [r for source in context.data["data"] for r in load(source, "prompt", "train").records]
+    records = read_input(context, "data", "prompt", "train")
     chosen = permutation(len(records), context.seed, "rm", "normalize")[: config.normalize_prompts]
     prompts = [chat.prompt_ids(records[i].prompt) for i in chosen]
     with context.progress("sampling for the score's scale", len(prompts)) as advance:
-        completions = generate(backbone, "start", chat, prompts, max_new_tokens=config.max_new_tokens, temperature=1.0,
-                               seed=context.seed, purpose="rm-normalize", on_batch=advance)
+        completions = generate(
+            backbone,
+            "start",
+            chat,
+            prompts,
+            max_new_tokens=config.max_new_tokens,
+            temperature=1.0,
+            seed=context.seed,
+            purpose="rm-normalize",
+            on_batch=advance,
+        )
     raw = score_rows(backbone, ROLE, head, [p + c.ids for p, c in zip(prompts, completions, strict=True)], chat.pad_id)
     mean, std = raw.mean(), raw.std().clamp_min(1e-6)
     head.mean.copy_(mean)
@@ -166,8 +181,11 @@ def _check_saved(context: Context, backbone: Backbone, head: ScalarHead, chat: C
     again = score_rows(backbone, "saved", ScalarHead.load(context.output).to(backbone.device), probe.rows, chat.pad_id)
     now = score_rows(backbone, ROLE, head, probe.rows, chat.pad_id)
     if not torch.allclose(again, now, atol=1e-3, rtol=1e-3):
-        raise StageFailed(f"the saved reward model scores differently after loading: {again.tolist()} against "
-                          f"{now.tolist()}", where=str(context.output), remedy="please report this with the recipe")
+        raise StageFailed(
+            f"the saved reward model scores differently after loading: {again.tolist()} against {now.tolist()}",
+            where=str(context.output),
+            remedy="please report this with the recipe",
+        )
 
 
 def _evaluate(backbone: Backbone, head: ScalarHead, chat: Chat, train: Comparisons, heldout: Comparisons) -> Result:
@@ -180,15 +198,24 @@ def _evaluate(backbone: Backbone, head: ScalarHead, chat: Chat, train: Compariso
         ["negative log-likelihood (chance 0.693)", with_interval(bootstrap_ci(nll, groups=groups))],
     ]
     metrics = {
-        "heldout/accuracy": accuracy[0], "heldout/accuracy_low": accuracy[1], "heldout/accuracy_high": accuracy[2],
-        "heldout/longer_wins": by_length[0], "heldout/nll": float(nll.mean()), "heldout/num_pairs": heldout.num_pairs,
-        "data/num_pairs": train.num_pairs, "data/num_tokens": train.num_tokens,
+        "heldout/accuracy": accuracy[0],
+        "heldout/accuracy_low": accuracy[1],
+        "heldout/accuracy_high": accuracy[2],
+        "heldout/longer_wins": by_length[0],
+        "heldout/nll": float(nll.mean()),
+        "heldout/num_pairs": heldout.num_pairs,
+        "data/num_pairs": train.num_pairs,
+        "data/num_tokens": train.num_tokens,
         "data/num_left_out": train.num_tied + train.num_too_long,
     }
-    note = (f"{len(heldout.ranked)} held-out comparisons, {heldout.num_pairs} pairs; 95% intervals by bootstrap over "
-            "prompts. 0.5 is chance")
-    summary = [f"held-out pair accuracy {with_interval(accuracy)} on {heldout.num_pairs} pairs "
-               f"(longer wins: {by_length[0]:.3g})"]
+    note = (
+        f"{len(heldout.ranked)} held-out comparisons, {heldout.num_pairs} pairs; 95% intervals by bootstrap over "
+        "prompts. 0.5 is chance"
+    )
+    summary = [
+        f"held-out pair accuracy {with_interval(accuracy)} on {heldout.num_pairs} pairs "
+        f"(longer wins: {by_length[0]:.3g})"
+    ]
     return Result(metrics, [Table("Reward model on held-out comparisons", ["figure", "value"], rows, note)], summary)
 
 

@@ -52,7 +52,8 @@ def generate(
             torch.manual_seed(stream(seed, purpose, start).initial_seed())
             with backbone.model(role) as model:
                 output = model.generate(
-                    input_ids=padded.ids_BT, attention_mask=padded.mask_BT.long(),
+                    input_ids=padded.ids_BT,
+                    attention_mask=padded.mask_BT.long(),
                     generation_config=_settings(chat, max_new_tokens, temperature),
                 )
         for index, ids in zip(rows, output[:, padded.ids_BT.shape[1] :].tolist(), strict=True):
@@ -66,9 +67,15 @@ def _settings(chat: Chat, max_new_tokens: int, temperature: float):  # type: ign
 
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
     # top_k 0 is said aloud: left out, transformers falls back to 50.
-    return GenerationConfig(max_new_tokens=max_new_tokens, top_k=0 if temperature > 0 else None, top_p=1.0 if temperature > 0 else None,
-                            repetition_penalty=1.0, eos_token_id=sorted(chat.stop_ids), pad_token_id=chat.pad_id,
-                            **sampling)
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        top_k=0 if temperature > 0 else None,
+        top_p=1.0 if temperature > 0 else None,
+        repetition_penalty=1.0,
+        eos_token_id=sorted(chat.stop_ids),
+        pad_token_id=chat.pad_id,
+        **sampling,
+    )
 
 
 def _cut(ids: list[int], stop_ids: frozenset[int]) -> Completion:

@@ -13,9 +13,11 @@ from torch import Tensor
 from stages.modeling.backbone import Backbone
 from stages.modeling.batches import right_pad, split_by_length
 from stages.modeling.heads import ScalarHead
+from stages.objectives.kl import exact_kl
 from stages.objectives.logprobs import scored_logprobs
 from stages.rollout.sequences import Sequences
 
+ROWS_A_CHUNK = 256  # of full float32 log-probabilities: 50 MB for a vocabulary of 49152
 TOKENS_A_BATCH = 4096  # of a pass without gradients: about 10 MB of hidden states for a 135M model
 
 
@@ -31,6 +33,29 @@ def logprobs(
     return sequences.scatter(logprobs_N), sequences.scatter(entropy_N)
 
 
+@torch.no_grad()
+def token_kl(
+    backbone: Backbone, role: str, reference: str, sequences: Sequences, pad_id: int, temperature: float = 1.0
+) -> Tensor:
+    """KL(role || reference) over the whole vocabulary before each completion token, nats, [B, R]; never negative.
+
+    Summed over the role's own samples it is the sequence KL with less noise than the log-ratio of the tokens.
+    """
+    ours_ND, _ = _predicting_states(backbone, role, sequences, pad_id)
+    theirs_ND, _ = _predicting_states(backbone, reference, sequences, pad_id)
+    our_head, their_head = backbone.lm_head(role), backbone.lm_head(reference)
+    parts = [
+        exact_kl(
+            *(
+                ((states @ head.T).float() / temperature).log_softmax(-1)
+                for states, head in ((ours, our_head), (theirs, their_head))
+            )
+        )
+        for ours, theirs in zip(ours_ND.split(ROWS_A_CHUNK), theirs_ND.split(ROWS_A_CHUNK), strict=True)
+    ]
+    return sequences.scatter(torch.cat(parts))
+
+
 def values(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences, pad_id: int) -> Tensor:
     """The value of the state before each completion token, [B, R]."""
     hidden_ND, _ = _predicting_states(backbone, role, sequences, pad_id)
@@ -38,7 +63,7 @@ def values(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences
 
 
 def scores(backbone: Backbone, role: str, head: ScalarHead, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """The raw reward score of each whole row [B], read at its last token, which is the end-of-turn where there is one."""
+    """The raw reward score of each whole row [B], read at its last token, the end-of-turn where there is one."""
     padded = right_pad(rows, pad_id, backbone.device)
     hidden_BTD = backbone.hidden(role, padded.ids_BT, padded.mask_BT)
     return head.raw(hidden_BTD[torch.arange(len(rows), device=hidden_BTD.device), padded.last_B])

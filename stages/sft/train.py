@@ -11,16 +11,13 @@ Alone: `posttune run recipes/quickstart.yaml sft`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError
 from stages.checkpoint import trainer as hf
 from stages.evaluate.answers import ask, before_after, heldout_questions, measure
-from stages.formats.load import load
+from stages.formats.inputs import read_input
 from stages.formats.records import Instruction
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, Encoded, load_chat
@@ -35,8 +32,8 @@ ROLE = "default"  # the name under which the Trainer saves an adapter at a check
 def run(config: Config, context: Context) -> Result:
     """Train and publish a policy; the result compares it with its input on held-out rows."""
     chat = load_chat(context.model)
-    train_rows = _instructions(context, "train")
-    heldout_rows = _instructions(context, "heldout")
+    train_rows = read_input(context, "data", "instruction", "train")
+    heldout_rows = read_input(context, "data", "instruction", "heldout")
     encoded = [chat.encode(row.messages, row.tools, config.loss_on) for row in train_rows]
     cut = _check_tokens(encoded, chat, config, context)
 
@@ -48,10 +45,6 @@ def run(config: Config, context: Context) -> Result:
     return _evaluate(config, context, chat, heldout_rows, cut)
 
 
-def _instructions(context: Context, side: str) -> list[Instruction]:
-    return [record for source in context.data["data"] for record in load(source, "instruction", side).records]
-
-
 def _check_tokens(encoded: Sequence[Encoded], chat: Chat, config: Config, context: Context) -> dict[str, float]:
     """Say what truncation costs; refuse data that would train nothing, or never the end of a turn."""
     kept = [_truncate(row, config.max_length) for row in encoded]
@@ -59,19 +52,32 @@ def _check_tokens(encoded: Sequence[Encoded], chat: Chat, config: Config, contex
     empty = [i for i, row in enumerate(kept) if not any(row.completion_mask)]
     ends = sum(row.completion_mask[-1] == 1 and row.input_ids[-1] == chat.end_of_turn for row in kept)
     if empty:
-        raise DataError(f"{len(empty)} of {len(kept)} conversations have no trained token left within max_length "
-                        f"{config.max_length}", where=f"training row {empty[0] + 1}",
-                        remedy="raise max_length, or shorten or leave out those rows")
+        raise DataError(
+            f"{len(empty)} of {len(kept)} conversations have no trained token left within max_length "
+            f"{config.max_length}",
+            where=f"training row {empty[0] + 1}",
+            remedy="raise max_length, or shorten or leave out those rows",
+        )
     if not ends:
-        raise DataError(f"truncation at max_length {config.max_length} cuts off the end of every answer, so the model "
-                        "would never learn to stop", where="sft.max_length", remedy="raise max_length")
+        raise DataError(
+            f"truncation at max_length {config.max_length} cuts off the end of every answer, so the model "
+            "would never learn to stop",
+            where="sft.max_length",
+            remedy="raise max_length",
+        )
     lost = trained_before - trained
     shortened = sum(len(row.input_ids) > config.max_length for row in encoded)
-    context.say(f"{len(kept)} conversations, {sum(len(r.input_ids) for r in kept)} tokens, {trained} trained; "
-                f"{ends} end with the end-of-turn token; max_length {config.max_length} cuts "
-                f"{shortened} of them ({lost} trained tokens)")
-    return {"data/num_rows": len(kept), "data/num_tokens": sum(len(r.input_ids) for r in kept),
-            "data/num_trained_tokens": trained, "data/num_truncated_tokens": lost}
+    context.say(
+        f"{len(kept)} conversations, {sum(len(r.input_ids) for r in kept)} tokens, {trained} trained; "
+        f"{ends} end with the end-of-turn token; max_length {config.max_length} cuts "
+        f"{shortened} of them ({lost} trained tokens)"
+    )
+    return {
+        "data/num_rows": len(kept),
+        "data/num_tokens": sum(len(r.input_ids) for r in kept),
+        "data/num_trained_tokens": trained,
+        "data/num_truncated_tokens": lost,
+    }
 
 
 def _truncate(row: Encoded, max_length: int) -> Encoded:
@@ -83,20 +89,38 @@ def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, row
     from trl import SFTConfig, SFTTrainer
 
     scratch = context.output.parent / "trainer.tmp"
-    dataset = Dataset.from_dict({
-        "input_ids": [row.input_ids for row in rows],
-        "labels": [[i if m else -100 for i, m in zip(row.input_ids, row.completion_mask, strict=True)] for row in rows],
-    })
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [row.input_ids for row in rows],
+            "labels": [
+                [i if m else -100 for i, m in zip(row.input_ids, row.completion_mask, strict=True)] for row in rows
+            ],
+        }
+    )
     arguments = SFTConfig(
-        output_dir=str(scratch), seed=context.seed, data_seed=context.seed,
-        learning_rate=rate(config, context.model), num_train_epochs=config.num_train_epochs,
-        max_steps=config.max_steps or -1, per_device_train_batch_size=config.per_device_train_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps, max_length=config.max_length,
-        packing=config.packing, lr_scheduler_type=config.lr_scheduler_type, warmup_steps=config.warmup_steps,
-        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
-        gradient_checkpointing=config.gradient_checkpointing, bf16=False, use_cpu=backbone.device.type == "cpu",
-        logging_steps=config.logging_steps, save_strategy="steps" if context.checkpoints else "no",
-        save_steps=config.save_steps, report_to="none", disable_tqdm=True, dataloader_pin_memory=False,
+        output_dir=str(scratch),
+        seed=context.seed,
+        data_seed=context.seed,
+        learning_rate=rate(config, context.model),
+        num_train_epochs=config.num_train_epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        max_length=config.max_length,
+        packing=config.packing,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        gradient_checkpointing=config.gradient_checkpointing,
+        bf16=False,
+        use_cpu=backbone.device.type == "cpu",
+        logging_steps=config.logging_steps,
+        save_strategy="steps" if context.checkpoints else "no",
+        save_steps=config.save_steps,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
     )
     with backbone.model(ROLE) as model:
         trained: Any = getattr(backbone, "peft", None) or model
@@ -118,10 +142,12 @@ def _evaluate(
     lines = [before_after("loss (nats a token)", start.name, "tuned", old_nll, new_nll)]
     metrics = {**cut, "heldout/loss": sum(new_nll) / len(new_nll), "heldout/input_loss": sum(old_nll) / len(old_nll)}
 
-    questions = heldout_questions(context.data["data"], chat, config.eval_prompts, context.seed) if config.eval_prompts else []
+    questions = heldout_questions(context.data["data"], chat, config.eval_prompts, context.seed)
     if questions:
-        old, new = (measure(questions, ask(backbone, role, chat, questions, context, max_new_tokens=config.max_new_tokens))
-                    for role in ("input", "tuned"))
+        old, new = (
+            measure(questions, ask(backbone, role, chat, questions, context, max_new_tokens=config.max_new_tokens))
+            for role in ("input", "tuned")
+        )
         for name in new:
             lines.append(before_after(name, start.name, "tuned", old[name], new[name]))
             known = [v for v in new[name] if v is not None]

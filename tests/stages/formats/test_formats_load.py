@@ -166,7 +166,8 @@ def test_named_format_is_used_when_the_keys_would_say_otherwise(tmp_path):
 
 
 @pytest.mark.parametrize("path, answer", [
-    ("HuggingFaceH4/ultrafeedback_binarized", True), ("owner/rows.jsonl", False), ("one", False), ("a/b/c", False), ("./a/b", False),
+    ("HuggingFaceH4/ultrafeedback_binarized", True), ("owner/rows.jsonl", False), ("one", False),
+    ("a/b/c", False), ("./a/b", False),
 ])  # fmt: skip
 def test_path_is_a_hub_id_when_it_looks_like_owner_and_name(path, answer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -73,7 +73,8 @@ KNOWN_TO_ROWS = {  # defects that one row shows; the others (copies, leaks, cont
 
 
 @pytest.mark.parametrize("name, kind", [
-    ("sft_dirty_messages.jsonl", "instruction"), ("prefs_dirty_pairs.jsonl", "comparison"), ("ranked_dirty.jsonl", "comparison"),
+    ("sft_dirty_messages.jsonl", "instruction"), ("prefs_dirty_pairs.jsonl", "comparison"),
+    ("ranked_dirty.jsonl", "comparison"),
 ])  # fmt: skip
 def test_exactly_the_planted_defects_are_skipped_when_files_are_dirty(name, kind):
     defects = json.loads((DATA / "dirty/manifest.json").read_text("utf-8"))["defects"]

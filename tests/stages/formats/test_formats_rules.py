@@ -8,6 +8,7 @@ from pipeline.errors import DataError
 from stages.formats import FORMATS
 
 LONG = "x" * 100_001
+OPEN = "\n\nHuman: Hi\n\nAssistant:"
 ASK, SAY = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
 
 
@@ -69,6 +70,8 @@ def test_conversation_is_refused_when_it_breaks_a_rule(case, where, problem):
     (ranks([1, 2, "3"]), "ranks[2]", "is text; a number or null is allowed"),
     (ranks([1, 2, True]), "ranks[2]", "is the boolean true; a number or null is allowed"),
     (ranks([1, 2, float("nan")]), "ranks[2]", "is the number nan"),
+    (ranks(None, scores=[1, 2, float("inf")]), "scores[2]", "is the number inf"),
+    (ranks([1, 2, 10**400]), "ranks[2]", "rank 1000"),
     (ranks([None, None, None]), "ranks", "all null"),
     (ranks([1, 2, 3], ["a", "b", "a"]), "ranks", "completions 1 and 3 are the same text with ranks 1 and 3"),
     (ranks([1, 2, 3], scores=[-3, 0, 3]), "ranks", "completion 1 has a better rank and a lower score"),
@@ -83,10 +86,11 @@ def test_conversation_is_refused_when_it_breaks_a_rule(case, where, problem):
     (("pairs", {"prompt": "Hi", "chosen": ["a"], "rejected": "b"}), "chosen", "is a list; text is allowed"),
     (("pairs", {"chosen": [ASK, SAY], "rejected": [ASK | {"content": "Hm"}, SAY]}), "chosen", "the turns before"),
     (("pairs", {"prompt": "Hm", "chosen": [ASK, SAY], "rejected": [ASK, SAY]}), "prompt", "is not in the conversation"),
-    (("hh", {"chosen": "\n\nHuman: Hi\n\nAssistant:", "rejected": "\n\nHuman: Hi\n\nAssistant: b"}), "chosen", "is empty"),
+    (("hh", {"chosen": OPEN, "rejected": OPEN + " b"}), "chosen", "is empty or white space"),
     (("hh", {"chosen": "\n\nHuman: Hi", "rejected": "\n\nHuman: Hi"}), "chosen", "ends with the human's turn"),
     (("nectar", {"prompt": "Hi", "answers": [{"answer": "a"}]}), "answers[0].rank", "missing"),
-    (("nectar", {"prompt": "Hi", "answers": [{"answer": "a", "rank": 0}, {"answer": "b", "rank": 1}]}), "rank[0]", "rank 0"),
+    (("nectar", {"prompt": "Hi", "answers": [{"answer": "a", "rank": 0}, {"answer": "b", "rank": 1}]}), "rank[0]",
+     "rank 0 is out of range"),
 ])  # fmt: skip
 def test_comparison_is_refused_when_it_breaks_a_rule(case, where, problem):
     error = error_of(*case)
@@ -95,7 +99,8 @@ def test_comparison_is_refused_when_it_breaks_a_rule(case, where, problem):
 
 
 @pytest.mark.parametrize("given, kept", [
-    ([1, 2, 3], (1, 2, 3)), ([2, 2, 2], (1, 1, 1)), ([3, 1, 3], (2, 1, 2)), ([None, 3, 1], (None, 2, 1)), ([1.5, 1.5, 3.0], (1, 1, 2)),
+    ([1, 2, 3], (1, 2, 3)), ([2, 2, 2], (1, 1, 1)), ([3, 1, 3], (2, 1, 2)), ([None, 3, 1], (None, 2, 1)),
+    ([1.5, 1.5, 3.0], (1, 1, 2)),
 ])  # fmt: skip
 def test_ranks_are_kept_dense_with_one_best_when_given_as_ranks(given, kept):
     assert FORMATS["ranked"].convert(ranks(given)[1]).rankings[0].ranks == kept

@@ -1,0 +1,31 @@
+"""The records of a stage's data input; rows left out as bad are counted aloud and listed in the artifact."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.contract import Context
+from stages.formats.load import Kind, Side, load
+
+LEFT_OUT = "left_out.jsonl"
+
+
+def read_input(context: Context, field: str, kind: Kind, side: Side) -> list[Any]:
+    """All records of one kind from the sources of input `field`, in their order.
+
+    With `on_bad_row: skip` each bad row's place and fault go to `left_out.jsonl` in the output folder.
+    """
+    records: list[Any] = []
+    for source in context.data[field]:
+        loaded = load(source, kind, side)
+        records += loaded.records
+        if loaded.skipped and side != "heldout":  # both sides read the same rows: say it once
+            place, fault = loaded.skipped[0]
+            context.say(
+                f"{source.name}: {len(loaded.skipped)} bad rows left out, the first at {place} ({fault}); "
+                f"all are listed in {LEFT_OUT}"
+            )
+            with (context.output / LEFT_OUT).open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps({"where": w, "problem": p}) + "\n" for w, p in loaded.skipped)
+    return records

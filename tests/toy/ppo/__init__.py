@@ -1,0 +1,1 @@
+"""Kind `toy-ppo`: a policy, its reference and a reward model -> a policy."""

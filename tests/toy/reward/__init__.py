@@ -1,0 +1,1 @@
+"""Kind `toy-rm`: a policy and instructions -> a reward model."""
