@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-TOOLS := setup test check help lint type clean smoke plan status report all chaos bench
+TOOLS := setup test check help lint type clean smoke plan status report all
 STAGES := $(filter-out $(TOOLS),$(MAKECMDGOALS))
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## show this text
 	@echo "make STAGE ...   run stages of RECIPE ($(RECIPE)) and what they need: make sft rm ppo"
 	@echo "                 RECIPE=recipes/x.yaml  SET=\"ppo.kl_coef=0.1 seed=3\"  RUNS=runs"
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z ]+):.*## /make \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 # All stage goals of one call become one run: the first of them does it, the others find it done.
 ifneq ($(STAGES),)
@@ -53,7 +53,7 @@ smoke: $(READY) ## the whole chain on the embedded model, very short (about thre
 	@$(BIN)/posttune run recipes/smoke.yaml --runs $(RUNS)
 
 lint: $(READY) ## ruff
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . >/dev/null || { $(BIN)/ruff check .; $(BIN)/ruff format --diff . ; exit 1; }
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 type: $(READY) ## mypy, strict on the engine and the objectives
 	@$(BIN)/mypy

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pipeline import __version__
 from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, UserError
@@ -19,16 +17,25 @@ from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
 
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Instruction tuning, reward models from ranked comparisons, PPO and DPO, in resumable stages.",
 )
-console = Console(soft_wrap=True, highlight=False)
+console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, for example recipes/quickstart.yaml.")]
-StageNames = Annotated[list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stage names; all of them by default.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: ppo.kl_coef=0.1.")]
+RecipePath = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe file, for example recipes/quickstart.yaml.")
+]
+StageNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stage names; all of them by default.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: ppo.kl_coef=0.1.")
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders live.")]
-Force = Annotated[list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")]
+Force = Annotated[
+    list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and everything the libraries print.")]
 RUNS = Path("runs")
 # typer brings its own copy of click, or uses the installed one, by version: this is UsageError of the right one.
@@ -36,8 +43,14 @@ USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
 
 
 @app.command()
-def run(recipe: RecipePath, stages: StageNames = None, overrides: Overrides = None, runs: Runs = RUNS,
-        force: Force = None, debug: Debug = False) -> None:
+def run(
+    recipe: RecipePath,
+    stages: StageNames = None,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    force: Force = None,
+    debug: Debug = False,
+) -> None:
     """Run the named stages and whatever they need that is missing or stale."""
     from pipeline import runner
 
@@ -46,18 +59,17 @@ def run(recipe: RecipePath, stages: StageNames = None, overrides: Overrides = No
 
 
 @app.command()
-def plan(recipe: RecipePath, stages: StageNames = None, overrides: Overrides = None, runs: Runs = RUNS,
-         force: Force = None) -> None:
+def plan(
+    recipe: RecipePath, stages: StageNames = None, overrides: Overrides = None, runs: Runs = RUNS, force: Force = None
+) -> None:
     """Show what `run` would do, stage by stage, and why."""
     from pipeline import plan as planning
     from pipeline import registry
 
     loaded = load_recipe(recipe, overrides or ())
     steps = planning.plan(loaded, Store(runs, loaded), stages or (), force or ())
-    table = Table("stage", "does", "because", box=None, pad_edge=False)
-    for step in steps:
-        table.add_row(escape(step.stage.name), step.action, escape("; ".join(step.reasons)))
-    console.print(table)
+    rows = [(step.stage.name, step.action, "; ".join(step.reasons)) for step in steps]
+    _say_table(("stage", "does", "because"), rows)
     for step in steps:
         if step.action != "skip":
             estimate = registry.load(registry.find(step.stage.kind).estimate)(step.stage.config, loaded.model)
@@ -70,10 +82,8 @@ def status(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -
     """Show each stage's current run: its state, its figures and its folder."""
     loaded = load_recipe(recipe, overrides or ())
     store = Store(runs, loaded)
-    table = Table("stage", "state", "figures", "folder", box=None, pad_edge=False)
-    for name in loaded.stages:
-        table.add_row(escape(name), *_state(loaded, store, name))
-    console.print(table)
+    rows = [(name, *_state(loaded, store, name)) for name in loaded.stages]
+    _say_table(("stage", "state", "figures", "folder"), rows)
 
 
 @app.command()
@@ -102,7 +112,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of the command itself."""
 
@@ -116,11 +128,18 @@ def _state(recipe: Recipe, store: Store, name: str) -> tuple[str, str, str]:
     if manifest is None:
         return ("stopped, has a checkpoint" if run.has_checkpoint else "not finished"), "", str(run.folder)
     figures = "  ".join(f"{key} {value:.4g}" for key, value in list(manifest["metrics"].items())[:4])
-    return f"done in {manifest['seconds']:.0f} s", escape(figures), str(run.folder)
+    return f"done in {manifest['seconds']:.0f} s", figures, str(run.folder)
+
+
+def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns in plain text; rich's own tables would cut long reasons to the terminal's width."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for row in (head, *rows):
+        _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _say(text: str) -> None:
-    console.print(escape(text))
+    console.print(text)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -145,12 +164,17 @@ def _guard(command: Callable[[], Any], debug: bool) -> int:
         _complain("interrupted\n  -> run the same command again to go on", False)
         return INTERRUPTED
     except OSError as error:
-        _complain(f"{error.filename or 'a file'}: {error.strerror or error}\n"
-                  "  -> check the path, its permissions and the space on the disk", debug)
+        _complain(
+            f"{error.filename or 'a file'}: {error.strerror or error}\n"
+            "  -> check the path, its permissions and the space on the disk",
+            debug,
+        )
         return FAILED
     except Exception as error:  # a mistake of ours; it too ends in one message
-        _complain(f"{type(error).__name__}: {error}\n  -> this is a bug: run it again with --debug and report what it says",
-                  debug)
+        _complain(
+            f"{type(error).__name__}: {error}\n  -> this is a bug: run it again with --debug and report what it says",
+            debug,
+        )
         return FAILED
 
 

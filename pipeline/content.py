@@ -24,10 +24,12 @@ class ContentCache:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._known: dict[str, list[object]] = {}
         try:
-            self._known: dict[str, list[object]] = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError):
-            self._known = {}
+            known = json.loads(file.read_text("utf-8"))
+            self._known = {path: entry for path, entry in known.items() if len(entry) == 4}
+        except (OSError, ValueError, TypeError, AttributeError):  # torn, or not ours: hashed anew
+            pass
         self._changed = False
 
     def digest(self, path: Path) -> str:
@@ -71,11 +73,11 @@ def _sample_digest(path: Path, size: int) -> str:
 def data_files(source: DataSource) -> list[Path]:
     """The local files a source names: one file, a folder's files, or a glob's; none for a hub id."""
     path = Path(source.path)
-    if path.is_dir():
+    if os.path.isdir(path):  # os.path: a name too long for the system is no folder, where pathlib raises
         return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-    if path.is_file():
+    if os.path.isfile(path):
         return [path]
-    return sorted(Path(p) for p in glob.glob(source.path, recursive=True) if Path(p).is_file())
+    return sorted(Path(p) for p in glob.glob(source.path, recursive=True) if os.path.isfile(p))
 
 
 def data_digest(source: DataSource, cache: ContentCache) -> str:
@@ -106,7 +108,7 @@ def model_digest(model: ModelConfig, cache: ContentCache) -> str:
         except PackageNotFoundError:
             return f"{package} is not installed"
     folder = Path(name)
-    if folder.is_dir():
+    if os.path.isdir(folder):
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         parts = [f"{file.relative_to(folder)}:{cache.digest(file)}" for file in files]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -49,6 +49,7 @@ class StageConfig(Frozen):
 
     produces: ClassVar[Role]
     revision: ClassVar[int] = 1
+    distributed: ClassVar[bool] = False  # whether `launch:` may start it in several processes
 
 
 Names = str | tuple[str, ...]
@@ -202,6 +203,7 @@ class Context:
     data: Mapping[str, Sequence[Source]] = field(default_factory=dict)
     seed: int = 17
     checkpoints: Path | None = None  # None: do not checkpoint
+    chief: bool = True  # of several processes, the one that writes and evaluates
     log_metrics: Callable[[int, Mapping[str, float]], None] = _ignore_metrics
     should_stop: Callable[[], bool] = _never  # true after SIGINT or SIGTERM: checkpoint and raise Interrupted
     say: Callable[[str], None] = print

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.content import ContentCache, data_digest, model_digest, row_digests
 from pipeline.contract import StageConfig, Unhashed
-from pipeline.recipe import Recipe, Stage, input_fields
+from pipeline.recipe import LaunchConfig, Recipe, Stage, input_fields
 
 MISSING = object()
 
@@ -21,13 +21,14 @@ def material(recipe: Recipe, stage: Stage, digests: Mapping[str, str], cache: Co
     `digests` maps each finished stage to its artifact's digest. Out of it stay save_*, logging_*,
     tracking and the places of files.
     """
+    launch = recipe.launch if type(stage.config).distributed else LaunchConfig()
     return {
         "kind": stage.kind,
         "revision": type(stage.config).revision,
         "config": _hashed_config(stage.config),
         "seed": recipe.seed,
-        "world_size": recipe.launch.num_processes * recipe.launch.num_machines,
-        "mixed_precision": recipe.launch.mixed_precision,
+        "world_size": launch.num_processes * launch.num_machines,
+        "mixed_precision": launch.mixed_precision,
         "model": {
             **recipe.model.model_dump(mode="json", exclude={"model_name_or_path", "revision"}),
             "content": model_digest(recipe.model, cache),
@@ -35,7 +36,9 @@ def material(recipe: Recipe, stage: Stage, digests: Mapping[str, str], cache: Co
         "inputs": {
             field: [digests.get(name, name) for name in names] for field, names in sorted(stage.inputs.items()) if names
         },
-        "data": {field: [_source(recipe, name, cache) for name in names] for field, names in sorted(stage.data.items())},
+        "data": {
+            field: [_source(recipe, name, cache) for name in names] for field, names in sorted(stage.data.items())
+        },
     }
 
 
@@ -54,8 +57,13 @@ def differences(
 ) -> list[str]:
     """What changed from `old` to `new`, one short phrase each."""
     reasons = []
+    fields = {*old["data"], *new["data"]}
+    renamed = sorted(field for field in fields if _names(old, field) != _names(new, field))
+    reasons += [f"{field} {_show(_names(old, field))} -> {_show(_names(new, field))}" for field in renamed]
     before, after = _flat(old), _flat(new)
     for key in sorted({*before, *after}):
+        if key.startswith(tuple(f"data.{field}." for field in renamed)):
+            continue
         was, now = before.get(key, MISSING), after.get(key, MISSING)
         if was == now:
             continue
@@ -67,6 +75,9 @@ def differences(
             reasons.append(f"{rest.rsplit('.', 1)[0]} changed")
         else:
             label = rest if part in {"config", "model"} and rest else key
+            if part == "data":
+                field, index, entry = rest.split(".", 2)
+                label = f"{entry} of {_names(new, field)[int(index)]}"
             reasons.append(f"{label} {_show(was)} -> {_show(now)}")
     return reasons
 
@@ -116,5 +127,14 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _names(parts: Mapping[str, Any], field: str) -> list[str]:
+    """The data sources that `field` named."""
+    return [str(entry["name"]) for entry in parts["data"].get(field, ())]
+
+
 def _show(value: Any) -> str:
-    return "unset" if value is MISSING or value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is MISSING or value is None or value == []:
+        return "absent" if value is MISSING else "unset"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,14 +12,22 @@ from pathlib import Path
 
 from pipeline.recipe import LaunchConfig
 
+FORWARDED = (signal.SIGINT, signal.SIGTERM)
+
 
 def command(launch: LaunchConfig, job: Path) -> list[str]:
     """The command line that runs the job described in the file `job`."""
     worker = ["-m", "pipeline.worker", str(job)]
-    if launch.num_processes == launch.num_machines == 1:
+    if _is_single(launch):
         return [sys.executable, *worker]
-    options = ["--num_processes", str(launch.num_processes), "--num_machines", str(launch.num_machines),
-               "--mixed_precision", launch.mixed_precision]
+    options = [
+        "--num_processes",
+        str(launch.num_processes),
+        "--num_machines",
+        str(launch.num_machines),
+        "--mixed_precision",
+        launch.mixed_precision,
+    ]
     return [sys.executable, "-m", "accelerate.commands.launch", *options, *worker]
 
 
@@ -32,15 +40,27 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> int:
     watched, held = os.pipe()
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment = {**quiet, **os.environ, "POSTTUNE_PARENT_PIPE": str(watched)}
-    child = subprocess.Popen(
-        command(launch, job), env=environment, pass_fds=(watched, lock), process_group=0  # our signals only
-    )
-    os.close(watched)
+    # A signal that comes while the child still imports waits until the child can answer it (worker.main
+    # unblocks); accelerate's launcher would never unblock, so it starts with them open.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED if _is_single(launch) else ())
     try:
+        child = subprocess.Popen(
+            command(launch, job),
+            env=environment,
+            pass_fds=(watched, lock),
+            process_group=0,  # our signals only
+        )
+        os.close(watched)
         with _forward_signals(child):
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             return child.wait()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.close(held)
+
+
+def _is_single(launch: LaunchConfig) -> bool:
+    return launch.num_processes == launch.num_machines == 1
 
 
 @contextmanager
@@ -51,7 +71,7 @@ def _forward_signals(child: subprocess.Popen[bytes]) -> Iterator[None]:
         if child.poll() is None:
             child.send_signal(number)
 
-    old = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, pass_on) for number in FORWARDED}
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from pipeline.recipe import Recipe, Stage
 from pipeline.store import Store
 
 Action = Literal["run", "resume", "skip"]
+FORCED = ("forced",)
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ def closure(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
     return [name for name in recipe.stages if name in keep]
 
 
-def plan_stage(
-    recipe: Recipe, store: Store, stage: Stage, digests: Mapping[str, str], forced: bool = False
-) -> Step:
+def plan_stage(recipe: Recipe, store: Store, stage: Stage, digests: Mapping[str, str], forced: bool = False) -> Step:
     """What this stage would do, given the digests of the finished stages among those it needs."""
     waits = sorted(stage.needs - digests.keys())
     if waits:
@@ -68,7 +67,7 @@ def plan_stage(
     print_ = fingerprint(parts)
     run = store.run(stage.name, print_)
     if forced:
-        return Step(stage, "run", ("forced",), print_, parts)
+        return Step(stage, "run", FORCED, print_, parts)
     if run.manifest():
         return Step(stage, "skip", _why_up_to_date(stage), print_, parts)
     if run.has_checkpoint:

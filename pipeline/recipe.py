@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pipeline import registry, yaml_lines
 from pipeline.contract import DataSource, Frozen, Input, ModelConfig, StageConfig, TaskConfig
@@ -22,8 +22,22 @@ from pipeline.validation import explain
 from pipeline.yaml_lines import Document
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
-MAKE_TARGETS = {"setup", "test", "check", "help", "lint", "type", "clean", "smoke", "plan", "status", "report", "all",
-                "chaos", "bench"}
+MAKE_TARGETS = {
+    "setup",
+    "test",
+    "check",
+    "help",
+    "lint",
+    "type",
+    "clean",
+    "smoke",
+    "plan",
+    "status",
+    "report",
+    "all",
+    "chaos",
+    "bench",
+}
 RUN_FILES = {"recipe.yaml", "index.json", "hashes.json", "report.html"}  # a stage's folder lies beside them
 RESERVED = MAKE_TARGETS | RUN_FILES | {"base", "data", "tests"}
 
@@ -134,8 +148,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         sections = _Sections.model_validate(document.data)
     name = sections.name or path.stem
     if not NAME.fullmatch(name):
-        raise RecipeError(f"the name '{name}' cannot name a folder", where=document.where(("name",)),
-                          remedy="use letters, digits, '-', '_' and '.'")
+        raise RecipeError(
+            f"the name '{name}' cannot name a folder",
+            where=document.where(("name",)),
+            remedy="use letters, digits, '-', '_' and '.'",
+        )
     _check_sources(document, sections)
     stages = {stage: _read_stage(document, sections, stage) for stage in sections.stages}
     stages = {stage: _fill_defaults(document, stages, stages[stage]) for stage in stages}
@@ -168,8 +185,11 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Document:
     if not isinstance(parent_name, str):
         raise RecipeError("`extends` must be a path", where=document.where(("extends",)), remedy="extends: other.yaml")
     if not (path.parent / parent_name).exists():
-        raise RecipeError(f"there is no file {path.parent / parent_name}", where=document.where(("extends",)),
-                          remedy="name a recipe, relative to this file")
+        raise RecipeError(
+            f"there is no file {path.parent / parent_name}",
+            where=document.where(("extends",)),
+            remedy="name a recipe, relative to this file",
+        )
     parent = _read_with_parents(path.parent / parent_name, (*children, path.resolve()))
     parent.data.pop("name", None)  # a child is another recipe: it takes its own name or its file's stem
     return Document(_merge(parent.data, document.data), {**parent.places, **document.places})
@@ -197,8 +217,11 @@ def _apply_override(document: Document, override: str) -> None:
     for depth, key in enumerate(keys[:-1]):
         if at.get(key) is None:
             if depth == 0 and key not in _Sections.model_fields:
-                raise RecipeError(f"there is no stage or section '{key}'", where=place,
-                                  remedy=nearest(key, {*_Sections.model_fields, *(stages or {})}))
+                raise RecipeError(
+                    f"there is no stage or section '{key}'",
+                    where=place,
+                    remedy=nearest(key, {*_Sections.model_fields, *(stages or {})}),
+                )
             at[key] = {}
         at = at[key]
         if not isinstance(at, dict):
@@ -213,11 +236,17 @@ def _apply_override(document: Document, override: str) -> None:
 def _check_sources(document: Document, sections: _Sections) -> None:
     for name, source in sections.data.items():
         if source.task is not None and source.task not in sections.tasks:
-            raise RecipeError(f"there is no task '{source.task}'", where=document.where(("data", name, "task")),
-                              remedy=nearest(source.task, sections.tasks))
+            raise RecipeError(
+                f"there is no task '{source.task}'",
+                where=document.where(("data", name, "task")),
+                remedy=nearest(source.task, sections.tasks),
+            )
         if source.part is not None and not _part_is_sound(source.part):
-            raise RecipeError(f"'{source.part}' is no part", where=document.where(("data", name, "part")),
-                              remedy='write "1/2" for the first half, "2/2" for the second')
+            raise RecipeError(
+                f"'{source.part}' is no part",
+                where=document.where(("data", name, "part")),
+                remedy='write "1/2" for the first half, "2/2" for the second',
+            )
 
 
 def _part_is_sound(part: str) -> bool:
@@ -228,8 +257,11 @@ def _part_is_sound(part: str) -> bool:
 def _read_stage(document: Document, sections: _Sections, name: str) -> Stage:
     place = document.where(("stages", name))
     if not NAME.fullmatch(name) or name in RESERVED or name in sections.data:
-        raise RecipeError(f"a stage cannot be called '{name}'", where=place,
-                          remedy="use letters, digits, '-', '_'; not a make target, 'base' or the name of a data source")
+        raise RecipeError(
+            f"a stage cannot be called '{name}'",
+            where=place,
+            remedy="use letters, digits, '-', '_'; not a make target, 'base' or the name of a data source",
+        )
     raw = dict(sections.stages[name])
     kind = registry.find(str(raw.pop("kind", name)), where=place)
     config_class: type[StageConfig] = registry.load(kind.config)
@@ -257,11 +289,15 @@ def _fill_defaults(document: Document, stages: Mapping[str, Stage], stage: Stage
             continue
         makers = [s.name for s in stages.values() if type(s.config).produces == mark.role and s.name != stage.name]
         if len(makers) > 1:
-            raise RecipeError(f"'{name}' is left out, and several stages could be meant: {', '.join(makers)}",
-                              where=document.where(("stages", stage.name)), remedy=f"write {name}: {makers[0]}")
+            raise RecipeError(
+                f"'{name}' is left out, and several stages could be meant: {', '.join(makers)}",
+                where=document.where(("stages", stage.name)),
+                remedy=f"write {name}: {makers[0]}",
+            )
         filled[name] = makers[0] if makers else None
     config = stage.config.model_copy(update=filled)
-    inputs, data = {}, {}
+    inputs: dict[str, tuple[str, ...]] = {}
+    data: dict[str, tuple[str, ...]] = {}
     for name, mark in input_fields(type(config)):
         value = getattr(config, name)
         names = () if value is None else (value,) if isinstance(value, str) else tuple(value)
@@ -277,8 +313,9 @@ def _check_inputs(document: Document, sections: _Sections, stages: Mapping[str, 
                 raise RecipeError(f"'{name}' names no data source", where=place, remedy=nearest("", sections.data))
             for source in stage.data[name]:
                 if source not in sections.data:
-                    raise RecipeError(f"there is no data source '{source}'", where=place,
-                                      remedy=nearest(source, sections.data))
+                    raise RecipeError(
+                        f"there is no data source '{source}'", where=place, remedy=nearest(source, sections.data)
+                    )
             continue
         makers = {s.name for s in stages.values() if type(s.config).produces == mark.role}
         allowed = makers | {"base"} if mark.role == "policy" else makers
@@ -293,8 +330,11 @@ def _order(document: Document, stages: Mapping[str, Stage]) -> list[str]:
         return list(TopologicalSorter({s.name: sorted(s.needs) for s in stages.values()}).static_order())
     except CycleError as error:
         ring = error.args[1]
-        raise RecipeError("stages wait for each other: " + " -> ".join(ring), where=document.where(("stages", ring[0])),
-                          remedy="let one of them start from 'base' or another stage") from None
+        raise RecipeError(
+            "stages wait for each other: " + " -> ".join(ring),
+            where=document.where(("stages", ring[0])),
+            remedy="let one of them start from 'base' or another stage",
+        ) from None
 
 
 def dump_resolved(recipe: Recipe) -> str:

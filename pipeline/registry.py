@@ -55,5 +55,8 @@ def load(dotted: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise StageFailed(f"cannot be loaded ({type(error).__name__}: {error})", where=dotted,
-                          remedy="install what it needs: make setup") from error
+        raise StageFailed(
+            f"cannot be loaded ({type(error).__name__}: {error})",
+            where=dotted,
+            remedy="install what it needs: make setup",
+        ) from error

@@ -14,11 +14,11 @@ import yaml
 
 from pipeline import launch, registry, report, store
 from pipeline.contract import DataSource, Source, TaskConfig
-from pipeline.errors import WRONG_INPUT, Interrupted, PosttuneError, StageFailed, UserError
+from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError
 from pipeline.fingerprint import record_rows
-from pipeline.plan import Step, closure, finished_digest, plan, plan_stage
-from pipeline.recipe import Recipe, Stage, input_fields
-from pipeline.store import Store, StageRun
+from pipeline.plan import FORCED, Step, closure, finished_digest, plan, plan_stage
+from pipeline.recipe import LaunchConfig, Recipe, Stage, input_fields
+from pipeline.store import StageRun, Store
 from pipeline.worker import Job
 
 Say = Callable[[str], None]
@@ -37,18 +37,30 @@ def run(
     try:
         for name in closure(recipe, wanted):
             step = plan_stage(recipe, folder, recipe.stages[name], digests, forced=name in force)
-            say(f"{name}: {'; '.join(step.reasons)}" if step.action == "skip" else f"{name}: {step.action} ({'; '.join(step.reasons)})")
+            reasons = "; ".join(step.reasons)
+            say(f"{name}: {reasons}" if step.action == "skip" else f"{name}: {step.action} ({reasons})")
             if step.action != "skip":
-                _execute(recipe, folder, step, digests, debug, say)
                 changed = True
+                _execute(recipe, folder, step, digests, debug, say)
             digests[name] = finished_digest(folder, step)
             if folder.last_fingerprint(name) != step.fingerprint:
                 folder.point(name, str(step.fingerprint))
                 changed = True
+    except UserError:
+        folder.withdraw()
+        raise
     finally:
-        if changed or not (folder.root / "report.html").exists():
-            report.write(folder.root)
+        if (folder.root / "index.json").exists() and (changed or not (folder.root / "report.html").exists()):
+            _write_report(folder.root, say)
     say(f"report: {folder.root / 'report.html'}")
+
+
+def _write_report(root: Path, say: Say) -> None:
+    """A full disk must not hide the stage's own error."""
+    try:
+        report.write(root)
+    except OSError as error:
+        say(f"the report could not be written: {error.strerror}")
 
 
 def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
@@ -67,13 +79,23 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
     stage, started = step.stage, time.monotonic()
     run = folder.run(stage.name, str(step.fingerprint))
     with store.locked(run) as lock:
+        if run.manifest() and step.reasons != FORCED:
+            say(f"{stage.name}: another process has just finished it")
+            return
+        before = folder.last_fingerprint(stage.name)
         if step.action == "run":
             store.forget(run)
         config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
-        store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": digests_of(stage, digests)})
+        inputs = digests_of(stage, digests)
+        store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
         folder.point(stage.name, run.fingerprint)
-        result = _run_worker(recipe, folder, stage, run, digests, lock, debug)
-        store.publish(run, {**result["record"], "inputs": digests_of(stage, digests)}, result["report"])
+        try:
+            result = _run_worker(recipe, folder, stage, run, digests, lock, debug)
+        except UserError:
+            if store.discard(run):
+                folder.point(stage.name, before if before != run.fingerprint else None)
+            raise
+        store.publish(run, {**result["record"], "inputs": inputs}, result["report"])
         for name in ("result.json", "job.json"):
             (run.folder / name).unlink(missing_ok=True)
     for line in result["summary"]:
@@ -89,45 +111,51 @@ def _run_worker(
         (run.folder / name).unlink(missing_ok=True)
     job = run.folder / "job.json"
     store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, debug))))
-    code = launch.run_worker(recipe.launch, job, lock)
+    processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
+    code = launch.run_worker(processes, job, lock)
     result = store.read_json(run.folder / "result.json")
     if code == 0 and result is not None:
         return result
-    error = _failure(run, code)
-    if error.exit_code == WRONG_INPUT:
-        store.discard(run)
+    error = _failure(run, code, debug)
     raise error
 
 
-def _failure(run: StageRun, code: int) -> PosttuneError:
+def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:
     """The worker's own account of what went wrong, or what its exit status tells."""
     told = store.read_json(run.folder / "error.json")
     if told:
         kind = {2: UserError, 130: Interrupted}.get(told["code"], StageFailed)
-        remedy = told["remedy"] or f"the whole traceback is in {run.log}"
+        remedy = told["remedy"] or ("its traceback is above" if debug else f"the whole traceback is in {run.log}")
         return kind(told["problem"], where=told["where"] or run.stage, remedy=remedy)
     if code == 130 or -code in {signal.SIGINT, signal.SIGTERM}:
         return Interrupted("stopped at once", where=run.stage, remedy="the next run goes on from the last checkpoint")
     if -code == signal.SIGKILL:
-        return StageFailed("the stage was killed (signal 9): most often the machine ran out of memory", where=run.stage,
-                           remedy="lower per_device_train_batch_size or max_length; the next run goes on from the last checkpoint")
+        return StageFailed(
+            "the stage was killed (signal 9): most often the machine ran out of memory",
+            where=run.stage,
+            remedy="lower per_device_train_batch_size or max_length; the next run goes on from the last checkpoint",
+        )
     return StageFailed(f"the stage ended with status {code}", where=run.stage, remedy=f"see {run.log}")
 
 
-def _job(
-    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], debug: bool
-) -> Job:
+def _job(recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], debug: bool) -> Job:
     inputs = {
         field: [_artifact(recipe, folder, name) for name in stage.inputs[field]]
-        for field, mark in input_fields(type(stage.config)) if mark.role
+        for field, mark in input_fields(type(stage.config))
+        if mark.role
     }
-    data = {
-        field: [_as_plain(source) for source in _sources(recipe, names)] for field, names in stage.data.items()
-    }
+    data = {field: [_as_plain(source) for source in _sources(recipe, names)] for field, names in stage.data.items()}
     return Job(
-        stage=stage.name, kind=stage.kind, folder=str(run.folder), config=stage.config.model_dump(mode="json"),
-        model=recipe.model.model_dump(mode="json"), seed=recipe.seed, inputs=inputs, data=data,
-        wandb=_wandb(recipe, folder, stage, run, digests), debug=debug,
+        stage=stage.name,
+        kind=stage.kind,
+        folder=str(run.folder),
+        config=stage.config.model_dump(mode="json"),
+        model=recipe.model.model_dump(mode="json"),
+        seed=recipe.seed,
+        inputs=inputs,
+        data=data,
+        wandb=_wandb(recipe, folder, stage, run, digests),
+        debug=debug,
     )
 
 
@@ -142,16 +170,26 @@ def _artifact(recipe: Recipe, folder: Store, name: str) -> dict[str, Any]:
 
 def _sources(recipe: Recipe, names: Sequence[str]) -> list[Source]:
     return [
-        Source(name, recipe.data[name], recipe.tasks.get(recipe.data[name].task or "", TaskConfig()),
-               recipe.heldout_fraction, recipe.split_salt)
+        Source(
+            name,
+            recipe.data[name],
+            recipe.tasks.get(recipe.data[name].task or "", TaskConfig()),
+            recipe.heldout_fraction,
+            recipe.split_salt,
+        )
         for name in names
     ]
 
 
 def _as_plain(source: Source) -> dict[str, Any]:
     config: DataSource = source.config
-    return {"name": source.name, "config": config.model_dump(mode="json"), "task": source.task.model_dump(mode="json"),
-            "heldout_fraction": source.heldout_fraction, "salt": source.salt}
+    return {
+        "name": source.name,
+        "config": config.model_dump(mode="json"),
+        "task": source.task.model_dump(mode="json"),
+        "heldout_fraction": source.heldout_fraction,
+        "salt": source.salt,
+    }
 
 
 def digests_of(stage: Stage, digests: Mapping[str, str]) -> dict[str, str]:
@@ -171,8 +209,11 @@ def _wandb(
         "job_type": stage.kind,
         "name": f"{recipe.name}-{stage.name}-{run.fingerprint[:8]}",
         "config": {
-            **stage.config.model_dump(mode="json"), "seed": recipe.seed, "model": recipe.model.model_dump(mode="json"),
-            "fingerprint": run.fingerprint, "input_digests": digests_of(stage, digests),
+            **stage.config.model_dump(mode="json"),
+            "seed": recipe.seed,
+            "model": recipe.model.model_dump(mode="json"),
+            "fingerprint": run.fingerprint,
+            "input_digests": digests_of(stage, digests),
             "data_digests": {name: folder_digest for name, folder_digest in _data_digests(recipe, folder, stage)},
         },
     }

@@ -24,7 +24,7 @@ from typing import Any
 from pipeline.content import ContentCache, file_digest
 from pipeline.contract import Artifact, Role
 from pipeline.errors import StageFailed, UserError
-from pipeline.recipe import Recipe, dump_resolved
+from pipeline.recipe import RUN_FILES, Recipe, dump_resolved
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class StageRun:
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of a finished run; None while it is unfinished or a file of it is missing."""
         manifest = read_json(self.folder / "manifest.json")
-        if not manifest or manifest.get("fingerprint") != self.fingerprint:
+        if not manifest or manifest.get("fingerprint") != self.fingerprint or "files" not in manifest:
             return None
         sizes = ((self.folder / name, entry["size"]) for name, entry in manifest["files"].items())
         return manifest if all(path.is_file() and path.stat().st_size == size for path, size in sizes) else None
@@ -77,10 +77,13 @@ class Store:
         self.contents = ContentCache(self.root / "hashes.json")
         self._recipe = recipe
         self._index = read_json(self.root / "index.json") or {}
-        owner = self._index.get("recipe", _portable(recipe.path))
-        if owner != _portable(recipe.path):
-            raise UserError(f"this run folder belongs to the recipe {owner}", where=str(self.root),
-                            remedy=f"give {recipe.path} a `name:` of its own, or use --runs")
+        owner = self.root / self._index["recipe"] if "recipe" in self._index else recipe.path
+        if owner.exists() and not owner.samefile(recipe.path):  # a recipe that was moved keeps its runs
+            raise UserError(
+                f"this run folder belongs to the recipe {os.path.relpath(owner.resolve())}",
+                where=str(self.root),
+                remedy=f"give {recipe.path} a `name:` of its own, or use --runs",
+            )
 
     @property
     def id(self) -> str:
@@ -89,7 +92,8 @@ class Store:
 
     def last_fingerprint(self, stage: str) -> str | None:
         """The fingerprint this stage was last started or finished with."""
-        return self._index.get("stages", {}).get(stage)
+        found = self._index.get("stages", {}).get(stage)
+        return str(found) if found else None
 
     def run(self, stage: str, fingerprint: str) -> StageRun:
         return StageRun(stage, fingerprint, self.root / stage / fingerprint[:12])
@@ -103,19 +107,31 @@ class Store:
     def create(self) -> None:
         """Make the run folder and keep the resolved recipe in it."""
         self.root.mkdir(parents=True, exist_ok=True)
+        self._index = read_json(self.root / "index.json") or self._index
         if "id" not in self._index:
-            self._index = {"id": uuid.uuid4().hex[:12], "recipe": _portable(self._recipe.path), "stages": {}}
-            self._write_index()
+            self._index = {"id": uuid.uuid4().hex[:12], "stages": {}}
+        recipe = Path(os.path.relpath(self._recipe.path.resolve(), self.root.resolve())).as_posix()
+        if self._index.get("recipe") != recipe:
+            self._index["recipe"] = recipe
+            write_atomically(self.root / "index.json", json.dumps(self._index, indent=1))
         write_atomically(self.root / "recipe.yaml", dump_resolved(self._recipe))
         self.contents.save()
 
-    def point(self, stage: str, fingerprint: str) -> None:
-        """Make `fingerprint` the stage's current run."""
-        self._index["stages"][stage] = fingerprint
-        self._write_index()
-
-    def _write_index(self) -> None:
+    def point(self, stage: str, fingerprint: str | None) -> None:
+        """Make `fingerprint` the stage's current run; None: it has none."""
+        self._index = read_json(self.root / "index.json") or self._index  # another process may run another stage
+        if fingerprint is None:
+            self._index["stages"].pop(stage, None)
+        else:
+            self._index["stages"][stage] = fingerprint
         write_atomically(self.root / "index.json", json.dumps(self._index, indent=1))
+
+    def withdraw(self) -> None:
+        """Take back what `create` wrote, where no stage has a run to show."""
+        self._index = read_json(self.root / "index.json") or {}
+        if not self._index.get("stages"):
+            for name in RUN_FILES:
+                (self.root / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -131,8 +147,11 @@ def locked(run: StageRun) -> Iterator[int]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-            raise UserError(f"process {holder} is already running this stage", where=str(run.folder),
-                            remedy=f"wait for it, or stop it: kill {holder}") from None
+            raise UserError(
+                f"process {holder} is already running this stage",
+                where=str(run.folder),
+                remedy=f"wait for it, or stop it: kill {holder}",
+            ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield lock
@@ -158,13 +177,14 @@ def forget(run: StageRun) -> None:
         (run.folder / name).unlink(missing_ok=True)
 
 
-def discard(run: StageRun) -> None:
-    """Leave nothing but the log of a run that the user's input stopped before it had a checkpoint."""
+def discard(run: StageRun) -> bool:
+    """Leave nothing but the log of a run that the user's input stopped; False where it has a checkpoint to keep."""
     if run.has_checkpoint:
-        return
+        return False
     for path in run.folder.iterdir():
         if path != run.log:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return True
 
 
 def publish(run: StageRun, record: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,12 +198,20 @@ def publish(run: StageRun, record: Mapping[str, Any], report: Mapping[str, Any])
             files[name.as_posix()] = {"sha256": file_digest(path), "size": path.stat().st_size}
         run.unpublished.rename(run.output)
         sync(run.folder)
-        manifest = {"fingerprint": run.fingerprint, "stage": run.stage, "digest": _digest(files), **record, "files": files}
+        manifest = {
+            "fingerprint": run.fingerprint,
+            "stage": run.stage,
+            "digest": _digest(files),
+            **record,
+            "files": files,
+        }
         write_atomically(run.folder / "manifest.json", json.dumps(manifest, indent=1))
     except OSError as error:
-        raise StageFailed(f"the output could not be published: {error.strerror}", where=str(run.folder),
-                          remedy="free some space or mend the permissions, then run again: the checkpoint is kept"
-                          ) from error
+        raise StageFailed(
+            f"the output could not be published: {error.strerror}",
+            where=str(run.folder),
+            remedy="free some space or mend the permissions, then run again: the checkpoint is kept",
+        ) from error
     return manifest
 
 
@@ -224,8 +252,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _portable(path: Path) -> str:
-    """The recipe's path without the user's home in it."""
-    return Path(os.path.relpath(path)).as_posix()

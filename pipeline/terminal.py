@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 PLAIN_SECONDS = 15.0  # between two plain progress lines
@@ -18,13 +17,13 @@ class Terminal:
     """Says lines and shows progress on one stream."""
 
     def __init__(self, stream: TextIO, stage: str = "") -> None:
-        self._console = Console(file=stream, soft_wrap=True, highlight=False)
+        self._console = Console(file=stream, soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._stage = stage
 
     def say(self, text: str) -> None:
         """One line for the reader; model text in it is shown as it is, never as markup."""
         prefix = f"[{self._stage}] " if self._stage else ""
-        self._console.print(escape(f"{prefix}{text}"))
+        self._console.print(f"{prefix}{text}")
 
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -32,8 +31,15 @@ class Terminal:
         if not self._console.is_terminal:
             yield self._plain_progress(description, total)
             return
-        columns = (TextColumn("[{task.fields[stage]}] {task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (
+            TextColumn("[{task.fields[stage]}] {task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=self._console, transient=True) as bar:
             task = bar.add_task(description, total=total, stage=self._stage, rate="")
 

@@ -24,11 +24,18 @@ FINISH_SECONDS = 30.0  # how long the end of a stage waits for W&B
 class Tracker:
     """Writes metrics for one stage run and keeps what a resume needs (`state.json`)."""
 
-    def __init__(self, folder: Path, wandb: Mapping[str, Any] | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        wandb: Mapping[str, Any] | None,
+        say: Callable[[str], None],
+        finish_seconds: float = FINISH_SECONDS,
+    ) -> None:
         self._file = folder / "metrics.jsonl"
         self._state_file = folder / "state.json"
         self.state: dict[str, Any] = {"seconds": 0.0, "high_water": -1, **(read_json(self._state_file) or {})}
         self._guest = _WandbGuest(folder, wandb, self.state, say) if wandb and wandb["mode"] != "disabled" else None
+        self._finish_seconds = finish_seconds
         self._start = time.monotonic()
         self._seconds_before = float(self.state["seconds"])
         self.save_state()
@@ -49,9 +56,10 @@ class Tracker:
         self.save_state()
 
     def finish(self, summary: Mapping[str, float] | None = None, outcome: str = "finished") -> None:
-        """Close W&B (within FINISH_SECONDS) and keep the state."""
+        """Close W&B (within `finish_seconds`) and keep the state."""
         if self._guest:
-            self._guest.finish(summary or {}, 0 if outcome in {"finished", "interrupted"} else 1)
+            code = 0 if outcome in {"finished", "interrupted"} else 1
+            self._guest.finish(summary or {}, code, self._finish_seconds)
         self.save_state()
 
     def save_state(self) -> None:
@@ -79,7 +87,7 @@ class _WandbGuest:
         self._queue: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._say = say
         self._settings = dict(settings)
-        self._settings["mode"] = _mode(settings["mode"])
+        self._settings["mode"] = resolve_mode(settings["mode"])
         self._folder = folder
         state.setdefault("wandb_run_id", os.urandom(5).hex())
         self._run_id = state["wandb_run_id"]
@@ -89,9 +97,9 @@ class _WandbGuest:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._queue.put(("log", (step, dict(metrics))))
 
-    def finish(self, summary: Mapping[str, float], exit_code: int) -> None:
+    def finish(self, summary: Mapping[str, float], exit_code: int, seconds: float) -> None:
         self._queue.put(("finish", (dict(summary), exit_code)))
-        self._thread.join(FINISH_SECONDS)
+        self._thread.join(seconds)
         if self._thread.is_alive():
             self._say("W&B does not answer; its run is left as it is, metrics.jsonl is complete")
 
@@ -107,23 +115,41 @@ class _WandbGuest:
                 run.finish(exit_code=payload[1])
                 return
         except BaseException as error:  # W&B raises SystemExit and its own kinds too; none may stop training
-            self._say(f"W&B is off for the rest of this stage ({type(error).__name__}: {str(error)[:120]}); "
-                      "metrics.jsonl goes on")
+            self._say(
+                f"W&B is off for the rest of this stage ({type(error).__name__}: {str(error)[:120]}); "
+                "metrics.jsonl goes on"
+            )
 
     def _begin(self) -> Any:
         import wandb
 
         settings = self._settings
         return wandb.init(
-            project=settings["project"], entity=settings["entity"], mode=settings["mode"], dir=str(self._folder),
-            id=self._run_id, resume="allow" if settings["mode"] == "online" else None, group=settings["group"],
-            job_type=settings["job_type"], name=settings["name"], config=settings["config"], reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, init_timeout=60,
-                                    x_disable_meta=True, x_disable_stats=True, save_code=False),
+            project=settings["project"],
+            entity=settings["entity"],
+            mode=settings["mode"],
+            dir=str(self._folder),
+            id=self._run_id,
+            resume="allow" if settings["mode"] == "online" else None,
+            group=settings["group"],
+            job_type=settings["job_type"],
+            name=settings["name"],
+            config=settings["config"],
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                init_timeout=60,
+                x_disable_meta=True,
+                x_disable_stats=True,
+                save_code=False,
+            ),
         )
 
 
-def _mode(asked: str) -> str:
+def resolve_mode(asked: str) -> str:
     """`auto` is online where a key is at hand, else offline: W&B must never stop to ask."""
     if asked != "auto":
         return asked

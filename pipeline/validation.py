@@ -19,11 +19,13 @@ def explain(document: Document, model: type[BaseModel], prefix: Key = ()) -> Ite
     try:
         yield
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt key is also a missing one; the misspelling is what helps.
+        found_all = sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+        first = found_all[0]
         key: Key = tuple(part for part in first["loc"] if not _is_union_tag(part))
         found, remedy = _say(first, model, key)
-        more = len(error.errors()) - 1
-        note = f" (and {more} more)" if more > 0 and first["type"] == "extra_forbidden" else ""
+        more = sum(found["type"] == "extra_forbidden" for found in found_all[1:])
+        note = f" (and {more} more)" if more else ""
         raise RecipeError(found + note, where=document.where((*prefix, *key)), remedy=remedy) from None
 
 

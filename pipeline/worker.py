@@ -18,10 +18,11 @@ import threading
 import traceback
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline import registry
 from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, Table, TaskConfig
@@ -48,7 +49,7 @@ class Job:
     wandb: dict[str, Any] | None
     debug: bool
 
-    def context(self, tracker: Tracker, terminal: Terminal, should_stop: Any) -> Context:
+    def context(self, tracker: Tracker, terminal: Terminal, should_stop: Any, chief: bool) -> Context:
         """The context the stage works in."""
         folder = Path(self.folder)
         return Context(
@@ -58,6 +59,7 @@ class Job:
             data={field: [_source(s) for s in given] for field, given in self.data.items()},
             seed=self.seed,
             checkpoints=folder / "checkpoints",
+            chief=chief,
             log_metrics=tracker.log,
             should_stop=should_stop,
             say=terminal.say,
@@ -71,8 +73,18 @@ def main() -> None:
     job = Job(**json.loads(Path(sys.argv[1]).read_text("utf-8")))
     _die_with_parent()
     stop = _StopFlag()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # launch.py holds them back until here
     terminal = Terminal(_keep_terminal(Path(job.folder) / "log.txt", job.debug), job.stage)
-    sys.exit(run(job, terminal, stop))
+    leave(run(job, terminal, stop))
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now: exit hooks of libraries (W&B's waits for its server) must not hold up the engine."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def run(job: Job, terminal: Terminal, stop: _StopFlag) -> int:
@@ -84,7 +96,7 @@ def run(job: Job, terminal: Terminal, stop: _StopFlag) -> int:
     try:
         kind = registry.find(job.kind)
         config = registry.load(kind.config).model_validate(job.config)
-        result: Result = registry.load(kind.run)(config, job.context(tracker, terminal, stop.is_set))
+        result: Result = registry.load(kind.run)(config, job.context(tracker, terminal, stop.is_set, chief))
         outcome = "finished"
     except BaseException as error:
         traceback.print_exc()
@@ -124,10 +136,19 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, PosttuneError):
         return {"code": error.exit_code, "problem": error.problem, "where": error.where, "remedy": error.remedy}
     if isinstance(error, MemoryError):
-        return {"code": FAILED, "problem": "out of memory", "where": "", "remedy": "see `posttune plan` for what to lower"}
+        return {
+            "code": FAILED,
+            "problem": "out of memory",
+            "where": "",
+            "remedy": "see `posttune plan` for what to lower",
+        }
     text = str(error).strip().splitlines()
-    return {"code": FAILED, "problem": f"{type(error).__name__}: {text[0] if text else 'no message'}", "where": "",
-            "remedy": ""}
+    return {
+        "code": FAILED,
+        "problem": f"{type(error).__name__}: {text[0] if text else 'no message'}",
+        "where": "",
+        "remedy": "",
+    }
 
 
 def _record(result: Result, job: Job, tracker: Tracker) -> dict[str, Any]:
@@ -165,8 +186,13 @@ def _artifact(given: Mapping[str, Any]) -> Artifact:
 
 
 def _source(given: Mapping[str, Any]) -> Source:
-    return Source(given["name"], DataSource.model_validate(given["config"]), TaskConfig.model_validate(given["task"]),
-                  given["heldout_fraction"], given["salt"])
+    return Source(
+        given["name"],
+        DataSource.model_validate(given["config"]),
+        TaskConfig.model_validate(given["task"]),
+        given["heldout_fraction"],
+        given["salt"],
+    )
 
 
 def _keep_terminal(log: Path, debug: bool) -> Any:

@@ -12,6 +12,7 @@ import yaml
 from pipeline.errors import RecipeError
 
 Key = tuple[str | int, ...]
+PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 MAX_NODES = 100_000  # anchors can make a short file expand without end
 
 
@@ -49,14 +50,19 @@ def load(path: Path) -> Document:
     try:
         node = loader.get_single_node()
         if node is None:
-            raise RecipeError("the file is empty", where=str(path), remedy="see recipes/quickstart.yaml for a whole one")
+            raise RecipeError(
+                "the file is empty", where=str(path), remedy="see recipes/quickstart.yaml for a whole one"
+            )
         document = Document({}, {(): f"{path}:{node.start_mark.line + 1}"})
         data = _construct(loader, node, (), document, path, [0])
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise RecipeError(f"not valid YAML: {error.problem}", where=f"{path}{line}",
-                          remedy="check indentation, quotes and colons on this line and the one above") from None
+        raise RecipeError(
+            f"not valid YAML: {error.problem}",
+            where=f"{path}{line}",
+            remedy="check indentation, quotes and colons on this line and the one above",
+        ) from None
     except yaml.YAMLError as error:
         raise _unreadable(path, error) from None
     except RecursionError:
@@ -64,8 +70,11 @@ def load(path: Path) -> Document:
     finally:
         loader.dispose()
     if not isinstance(data, dict):
-        raise RecipeError(f"a recipe is a mapping of keys, found a {type(data).__name__}", where=str(path),
-                          remedy="see recipes/quickstart.yaml for a whole one")
+        raise RecipeError(
+            f"a recipe is a mapping of keys, found a {type(data).__name__}",
+            where=str(path),
+            remedy="see recipes/quickstart.yaml for a whole one",
+        )
     document.data = data
     return document
 
@@ -73,7 +82,7 @@ def load(path: Path) -> Document:
 def parse_scalar(text: str) -> Any:
     """The value of `--set key=TEXT`, read as YAML reads it; ValueError where it is not YAML."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Loader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ValueError(f"the value {text!r} is not valid YAML") from None
 
@@ -84,10 +93,15 @@ def _open(path: Path) -> _Loader:
     except UnicodeDecodeError as error:
         raise RecipeError(f"not UTF-8 text (byte {error.start})", where=str(path), remedy="save it as UTF-8") from None
     except IsADirectoryError:
-        raise RecipeError("is a folder, a recipe is a file", where=str(path), remedy="name a .yaml file in it") from None
+        raise RecipeError(
+            "is a folder, a recipe is a file", where=str(path), remedy="name a .yaml file in it"
+        ) from None
     except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}", where=str(path),
-                          remedy="name an existing recipe, for example recipes/quickstart.yaml") from None
+        raise RecipeError(
+            f"cannot be read: {error.strerror}",
+            where=str(path),
+            remedy="name an existing recipe, for example recipes/quickstart.yaml",
+        ) from None
     try:
         return _Loader(text)
     except yaml.YAMLError as error:
@@ -104,13 +118,22 @@ def _construct(loader: _Loader, node: yaml.Node, key: Key, document: Document, p
     count[0] += 1
     if count[0] > MAX_NODES:
         raise RecipeError(f"more than {MAX_NODES} values", where=str(path), remedy="anchors must not repeat anchors")
+    if isinstance(node, yaml.CollectionNode) and node.tag not in PLAIN:
+        raise RecipeError(
+            f"the tag {node.tag} is not allowed",
+            where=f"{path}:{node.start_mark.line + 1}",
+            remedy="write plain keys, lists and values",
+        )
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             name, line = loader.construct_object(key_node), key_node.start_mark.line + 1
             if not isinstance(name, str):
-                raise RecipeError(f"a key must be text, found {name!r}", where=f"{path}:{line}",
-                                  remedy=f"write it in quotes: '{name}'")
+                raise RecipeError(
+                    f"a key must be text, found {name!r}",
+                    where=f"{path}:{line}",
+                    remedy=f"write it in quotes: '{name}'",
+                )
             if name in result:
                 raise RecipeError(f"the key '{name}' is given twice", where=f"{path}:{line}", remedy="keep one of them")
             document.places[(*key, name)] = f"{path}:{line}"
@@ -125,5 +148,8 @@ def _construct(loader: _Loader, node: yaml.Node, key: Key, document: Document, p
     try:
         return loader.construct_object(node)
     except ValueError as error:  # a day 32, an integer of 5,000 digits
-        raise RecipeError(f"'{str(node.value)[:40]}' is no value ({error})", where=f"{path}:{node.start_mark.line + 1}",
-                          remedy="put it in quotes if it is text") from None
+        raise RecipeError(
+            f"'{str(node.value)[:40]}' is no value ({error})",
+            where=f"{path}:{node.start_mark.line + 1}",
+            remedy="put it in quotes if it is text",
+        ) from None

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from toy_project import CHAIN, CHATML, KINDS, Project
 
 TESTS = Path(__file__).parent
-ROOT = TESTS.parent
-KINDS = {"toy": "toy", "toy-rm": "toy.reward", "toy-ppo": "toy.ppo"}
-
-CHAIN = """\
-name: chain
-model: {model_name_or_path: base-model}
-data:
-  rows: {path: rows.jsonl}
-stages:
-  sft: {kind: toy, data: rows}
-  rm: {kind: toy-rm, policy: sft, data: rows}
-  ppo: {kind: toy-ppo, policy: sft, data: rows}
-"""
 
 
 @pytest.fixture(scope="session")
@@ -39,48 +22,6 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [f"{kind} = {package}" for kind, package in KINDS.items()]
     (info / "entry_points.txt").write_text("\n".join(["[posttune.stages]", *lines, ""]), "utf-8")
     return folder
-
-
-@dataclass(frozen=True)
-class Project:
-    """A working directory with data, a base model folder and the toy kinds."""
-
-    root: Path
-    environment: dict[str, str]
-
-    def write(self, text: str, name: str = "chain.yaml") -> Path:
-        """Write a recipe; its path is relative to the working directory."""
-        (self.root / name).write_text(text, "utf-8")
-        return Path(name)
-
-    def rows(self, count: int = 6, name: str = "rows.jsonl") -> None:
-        """Write that many instructions."""
-        turns = ([("user", f"question {i}"), ("assistant", f"answer {i}")] for i in range(count))
-        rows = [{"messages": [{"role": role, "content": text} for role, text in pair]} for pair in turns]
-        (self.root / name).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Start the command in a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *arguments], cwd=self.root, env={**self.environment, **environment},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )
-
-    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end."""
-        process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def stage_folder(self, stage: str, recipe: str = "chain") -> Path:
-        """The one run of a stage."""
-        (only,) = (self.root / "runs" / recipe / stage).iterdir()
-        return only
-
-    def metrics(self, stage: str) -> list[dict[str, Any]]:
-        """The metrics of that run."""
-        lines = (self.stage_folder(stage) / "metrics.jsonl").read_text("utf-8").splitlines()
-        return [json.loads(line) for line in lines]
 
 
 @pytest.fixture
@@ -97,3 +38,42 @@ def project(tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch) -> P
     made.rows()
     made.write(CHAIN)
     return made
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a byte-level BPE tokenizer of 384 tokens and the ChatML template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=384, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    lines = ["system user assistant", "Where is my order? It is on its way, thank you.", '{"category": "order"}']
+    tokenizer.train_from_iterator(lines * 4, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>")
+    fast.chat_template = CHATML
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_tokenizer: Path) -> Path:
+    """The same folder with a Llama of two layers and about 50,000 random weights beside the tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=384, hidden_size=40, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, pad_token_id=0, bos_token_id=None,
+        eos_token_id=2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tiny_tokenizer)
+    return tiny_tokenizer

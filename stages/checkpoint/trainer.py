@@ -61,6 +61,30 @@ class StageCallback(TrainerCallback):
         store.save(folder, state.global_step, lambda place: _move_into(written, place))
 
 
+def arguments(config: Any, context: Context, scratch: Path, on_cpu: bool) -> dict[str, Any]:
+    """What sft and dpo pass to their TRL configs alike. `data_seed`: order must not depend on stray global draws.
+
+    bf16 is autocast in the Trainer's words; our weights already have their dtype.
+    """
+    same = (
+        "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length",
+        "lr_scheduler_type", "warmup_steps", "max_grad_norm", "gradient_checkpointing", "logging_steps", "save_steps",
+    )  # fmt: skip
+    return {
+        **{name: getattr(config, name) for name in same},
+        "output_dir": str(scratch),
+        "seed": context.seed,
+        "data_seed": context.seed,
+        "max_steps": config.max_steps or -1,
+        "bf16": False,
+        "use_cpu": on_cpu,
+        "save_strategy": "steps" if context.checkpoints else "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
 def train(trainer: Any, context: Context, scratch: Path, description: str) -> None:
     """Run the trainer from the newest good checkpoint, if any, to its end; raises Interrupted on a stop."""
     start = store.newest(context.checkpoints, context.say)

@@ -15,6 +15,7 @@ class Config(StageConfig):
 
     produces: ClassVar[Role] = "policy"
     revision: ClassVar[int] = 1
+    distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")]  # what training starts from: an SFT policy
     reference: Annotated[str | None, Input(role="policy", default="policy")] = None  # what it is held near

@@ -42,6 +42,8 @@ def run(config: Config, context: Context) -> Result:
     backbone.load(ROLE, context.artifact("policy"), trainable=True, seed=context.seed)
     backbone.load("reference", context.artifact("reference"))
     _train(config, context, chat, backbone, train)
+    if not context.chief:
+        return Result({})
     publish_policy(backbone, ROLE, chat, context.output, made_by="dpo")
     del backbone  # TRL has changed its forward; and what is judged is what was saved
     return _evaluate(config, context, chat, heldout)
@@ -98,30 +100,11 @@ def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, pai
     )
     losses = [config.loss_type, "sft"] if config.sft_weight else [config.loss_type]
     arguments = DPOConfig(
-        output_dir=str(scratch),
-        seed=context.seed,
-        data_seed=context.seed,
+        **hf.arguments(config, context, scratch, backbone.device.type == "cpu"),
+        learning_rate=rate(config, context.model),
         beta=config.beta,
         loss_type=losses,
         loss_weights=[1.0, config.sft_weight] if config.sft_weight else None,
-        learning_rate=rate(config, context.model),
-        num_train_epochs=config.num_train_epochs,
-        max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.per_device_train_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        max_length=config.max_length,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=config.warmup_steps,
-        max_grad_norm=config.max_grad_norm,
-        gradient_checkpointing=config.gradient_checkpointing,
-        bf16=False,
-        use_cpu=backbone.device.type == "cpu",
-        logging_steps=config.logging_steps,
-        save_strategy="steps" if context.checkpoints else "no",
-        save_steps=config.save_steps,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
     )
     with backbone.model(ROLE) as model:
         adapters = getattr(backbone, "peft", None)

@@ -15,6 +15,7 @@ class Config(StageConfig):
 
     produces: ClassVar[Role] = "policy"
     revision: ClassVar[int] = 1
+    distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")] = "base"  # what training starts from
     data: Annotated[Names, Input(records="instruction")]

@@ -40,6 +40,8 @@ def run(config: Config, context: Context) -> Result:
     backbone = open_backbone(context.model)
     backbone.load(ROLE, context.artifact("policy"), trainable=True, seed=context.seed)
     _train(config, context, chat, backbone, [_truncate(row, config.max_length) for row in encoded])
+    if not context.chief:
+        return Result({})
     publish_policy(backbone, ROLE, chat, context.output, made_by="sft")
     del backbone  # TRL has changed its forward; and what is judged is what was saved
     return _evaluate(config, context, chat, heldout_rows, cut)
@@ -98,29 +100,10 @@ def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, row
         }
     )
     arguments = SFTConfig(
-        output_dir=str(scratch),
-        seed=context.seed,
-        data_seed=context.seed,
+        **hf.arguments(config, context, scratch, backbone.device.type == "cpu"),
         learning_rate=rate(config, context.model),
-        num_train_epochs=config.num_train_epochs,
-        max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.per_device_train_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        max_length=config.max_length,
-        packing=config.packing,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        gradient_checkpointing=config.gradient_checkpointing,
-        bf16=False,
-        use_cpu=backbone.device.type == "cpu",
-        logging_steps=config.logging_steps,
-        save_strategy="steps" if context.checkpoints else "no",
-        save_steps=config.save_steps,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
+        packing=config.packing,
     )
     with backbone.model(ROLE) as model:
         trained: Any = getattr(backbone, "peft", None) or model

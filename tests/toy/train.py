@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from pipeline.contract import Context, Result, Table
@@ -30,7 +31,7 @@ def run(config: ToyConfig, context: Context) -> Result:
             advance(1)
             stop = context.should_stop()
             if (stop or step % config.save_steps == 0) and context.checkpoints:
-                store.save(context.checkpoints, step, lambda folder: _write(folder, weights))  # noqa: B023 - called at once
+                store.save(context.checkpoints, step, partial(_write, weights=weights))
             if stop:
                 raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
     _write(context.output, weights)

@@ -1,0 +1,103 @@
+# ruff: noqa: E501
+"""Malformed data files, with the place and the finding that the refusal must name."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from typing import Any
+
+PROMPT = [{"role": "user", "content": "Which is better?"}]
+ASK, SAY = {"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "Here."}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One malformed file, used by a stage of `kind` through a source with `options`."""
+
+    id: str
+    where: str
+    problem: str
+    content: bytes | None
+    file: str = "bad.jsonl"
+    kind: str = "sft"
+    options: str = ""
+
+
+def _lines(*rows: Any) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+GOOD = {"messages": [ASK, SAY]}
+
+
+def _chat(*messages: dict[str, Any]) -> bytes:
+    """A good row, then one with these messages."""
+    return _lines(GOOD, {"messages": list(messages)})
+
+
+def _ranked(completions: list[Any], ranks: Any) -> bytes:
+    """A good comparison, then one with these completions and ranks."""
+    good = {"prompt": PROMPT, "completions": ["a", "b"], "ranks": [1, 2]}
+    return _lines(good, {"prompt": PROMPT, "completions": completions, "ranks": ranks})
+
+
+def _comparison(name: str, problem: str, completions: list[Any], ranks: Any) -> Case:
+    return Case(name, "bad.jsonl:row 2", problem, _ranked(completions, ranks), kind="rm")
+
+
+def _row(name: str, problem: str, content: bytes) -> Case:
+    return Case(name, "bad.jsonl:row 2", problem, content)
+
+
+CASES = [
+    # files
+    Case("file-missing", "bad.jsonl", "no such file", None),
+    Case("folder-empty", "empty", "holds no data file", None, file="empty"),
+    Case("glob-matches-nothing", "no*.jsonl", "no file matches", None, file="no*.jsonl"),
+    Case("file-empty", "bad.jsonl", "no rows", b""),
+    Case("file-of-blank-lines", "bad.jsonl", "no rows", b"\n\n  \n"),
+    Case("file-type-unknown", "bad.xlsx", "unknown file type", b"PK", file="bad.xlsx"),
+    Case("gzip-truncated", "bad.jsonl.gz", "cannot be read", gzip.compress(_lines(*[GOOD] * 50))[:-20], file="bad.jsonl.gz"),
+    Case("gzip-that-is-not", "bad.jsonl.gz", "cannot be read", _lines(GOOD), file="bad.jsonl.gz"),
+    Case("parquet-corrupt", "bad.parquet", "not a readable Parquet file", b"PAR1garbagePAR1", file="bad.parquet"),
+    Case("json-array-unclosed", "bad.json", "is not JSON", b'[{"messages": []},', file="bad.json"),
+    Case("csv-without-the-columns", "bad.csv", "fit no known format", b"question,reply\nWhere?,Here.\n", file="bad.csv"),
+    Case("csv-with-too-many-cells", "bad.csv:row 1", "3 cells under 2 columns", b"prompt,completion\na,b,c\n", file="bad.csv"),
+    # rows
+    _row("json-line-broken", "is not JSON", _lines(GOOD) + b'{"messages": [\n'),
+    _row("row-is-a-list", "a JSON object is needed", _lines(GOOD, [1, 2])),
+    _row("row-is-null", "a JSON object is needed", _lines(GOOD, None)),
+    _row("not-utf-8", "not UTF-8 at byte", _lines(GOOD) + b'{"messages": "\xff"}\n'),
+    _row("nul-byte", "a NUL byte at byte", _lines(GOOD) + b'{"messages": "\x00"}\n'),
+    Case("format-unknown", "bad.jsonl", "fit no known format", _lines({"q": "Where?", "a": "Here."})),
+    Case("format-named-unknown", "format", "unknown format 'mesages'", _lines(GOOD), options="format: mesages"),
+    Case("column-unknown", "bad.jsonl:row 1", "no column 'chat'", _lines(GOOD), options="map: {messages: chat}"),
+    Case("field-missing", "bad.jsonl:row 2", "", _lines(GOOD, {"messages": [ASK, {"role": "assistant"}]})),
+    Case("kind-of-record-wrong", "bad.jsonl", "comparison records are needed", _lines(GOOD), kind="rm"),
+    Case("kto-rows", "bad.jsonl", "no KTO objective", _lines({"prompt": "a", "completion": "b", "label": True}), kind="rm"),
+    # conversations
+    _row("completion-empty", "", _chat(ASK, {"role": "assistant", "content": ""})),
+    _row("completion-of-spaces", "", _chat(ASK, {"role": "assistant", "content": " \n\t"})),
+    _row("role-unknown", "'bot'", _chat(ASK, {"role": "bot", "content": "Here."})),
+    _row("two-user-turns", "", _chat(ASK, ASK, SAY)),
+    Case("no-assistant-turn", "bad.jsonl: row 2", "looks like 'prompts'", _chat(ASK)),
+    Case("no-assistant-turn-in-any", "bad.jsonl", "instruction records are needed", _lines({"messages": [ASK]})),
+    _row("no-user-turn", "", _chat(SAY)),
+    _row("no-turns", "", _chat()),
+    _row("content-is-a-number", "", _chat(ASK, {"role": "assistant", "content": 7})),
+    _row("row-of-100001-characters", "100,00", _chat(ASK, {"role": "assistant", "content": "x" * 100_001})),
+    # comparisons
+    _comparison("rank-out-of-range", "3", ["a", "b"], [1, 3]),
+    _comparison("rank-zero", "0", ["a", "b"], [0, 1]),
+    _comparison("rank-is-text", "", ["a", "b"], [1, "two"]),
+    _comparison("rank-is-boolean", "", ["a", "b"], [1, True]),
+    _comparison("ranks-too-few", "", ["a", "b", "c"], [1, 2]),
+    _comparison("ranks-all-null", "", ["a", "b"], [None, None]),
+    _comparison("ranks-not-a-list", "", ["a", "b"], 1),
+    _comparison("one-completion", "", ["a"], [1]),
+    _comparison("equal-completions-ranked-apart", "", ["a", "a"], [1, 2]),
+    _comparison("completion-empty-in-comparison", "", ["a", ""], [1, 2]),
+    _comparison("completion-is-a-number", "", ["a", 3], [1, 2]),
+]  # fmt: skip

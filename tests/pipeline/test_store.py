@@ -1,0 +1,181 @@
+"""Run folders: publishing, manifests, locks, and who owns them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_project import CHAIN, Project
+
+from pipeline import store
+from pipeline.errors import StageFailed, UserError
+from pipeline.recipe import load_recipe
+from pipeline.store import StageRun, Store
+
+PRINT = "f" * 64
+HOLD = """
+import sys, time
+from pathlib import Path
+from pipeline import store
+with store.locked(store.StageRun("sft", "f" * 64, Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> StageRun:
+    return StageRun("sft", PRINT, tmp_path / "sft" / PRINT[:12])
+
+
+def publish(run: StageRun, text: str = "abc") -> None:
+    store.prepare(run, "kind: toy\n", {"material": {}})
+    (run.unpublished / "inner").mkdir()
+    (run.unpublished / "inner" / "w.txt").write_text(text, "utf-8")
+    store.publish(run, {"metrics": {}, "seconds": 1.0}, {"fragments": []})
+
+
+def test_run_is_unfinished_until_it_is_published(run: StageRun) -> None:
+    store.prepare(run, "", {})
+    assert run.manifest() is None
+    publish(run)
+    manifest = run.manifest()
+    assert manifest is not None
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc"
+    assert manifest["files"] == {"output/inner/w.txt": {"sha256": sha256, "size": 3}}
+    assert not run.unpublished.exists()
+
+
+def test_digest_depends_on_bits_and_names_alone(tmp_path: Path) -> None:
+    digests = []
+    for number, text in enumerate(("same", "same", "other")):
+        run = StageRun("sft", f"{number}" * 64, tmp_path / str(number))
+        publish(run, text)
+        digests.append(store.artifact(run, "policy").digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_run_is_unfinished_when_a_file_of_it_is_missing_or_cut(run: StageRun) -> None:
+    publish(run)
+    (run.output / "inner" / "w.txt").write_text("ab", "utf-8")
+    assert run.manifest() is None
+    (run.output / "inner" / "w.txt").unlink()
+    assert run.manifest() is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{", f'{{"fingerprint": "{PRINT}"}}', '{"fingerprint": "other", "files": {}}']
+)
+def test_run_is_unfinished_when_its_manifest_is_torn_or_anothers(run: StageRun, text: str) -> None:
+    publish(run)
+    (run.folder / "manifest.json").write_text(text, "utf-8")
+    assert run.manifest() is None
+
+
+def test_publish_that_fails_leaves_no_manifest(run: StageRun) -> None:
+    store.prepare(run, "", {})
+    run.output.mkdir()
+    (run.output / "in the way").touch()
+    with pytest.raises(StageFailed, match="could not be published"):
+        store.publish(run, {}, {})
+    assert run.manifest() is None
+
+
+def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    store.write_atomically(file, "old")
+    with pytest.raises(UnicodeEncodeError):
+        store.write_atomically(file, "\ud800")
+    assert file.read_text("utf-8") == "old"
+
+
+def test_discard_leaves_only_the_log_unless_there_is_a_checkpoint(run: StageRun) -> None:
+    store.prepare(run, "", {})
+    run.log.write_text("said", "utf-8")
+    assert store.discard(run)
+    assert [path.name for path in run.folder.iterdir()] == ["log.txt"]
+    (run.checkpoints / "step-000002").mkdir(parents=True)
+    (run.checkpoints / "step-000002" / "MANIFEST.json").write_text("{}", "utf-8")
+    assert not store.discard(run)
+    assert run.has_checkpoint
+
+
+def hold(folder: Path) -> subprocess.Popen[str]:
+    """A process that has the lock by the time this returns."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_lock_refuses_a_second_process_and_is_free_after_a_kill(run: StageRun) -> None:
+    holder = hold(run.folder)
+    try:
+        with pytest.raises(UserError, match=f"process {holder.pid} is already running this stage"), store.locked(run):
+            pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    with store.locked(run):
+        assert (run.folder / "lock").read_text("utf-8") == str(os.getpid())
+
+
+def test_lock_is_free_after_an_error_inside(run: StageRun) -> None:
+    with pytest.raises(KeyError), store.locked(run):
+        raise KeyError
+    with store.locked(run):
+        pass
+
+
+def test_reading_a_store_creates_nothing(project: Project) -> None:
+    folder = Store(Path("runs"), load_recipe("chain.yaml"))
+    assert (folder.id, folder.last_fingerprint("sft"), folder.finished("sft")) == ("unsaved", None, None)
+    assert not Path("runs").exists()
+
+
+def test_second_recipe_with_the_same_name_is_refused(project: Project) -> None:
+    Store(Path("runs"), load_recipe("chain.yaml")).create()
+    project.write(CHAIN, "other.yaml")
+    with pytest.raises(UserError, match=r"belongs to the recipe chain\.yaml") as caught:
+        Store(Path("runs"), load_recipe("other.yaml"))
+    assert "other.yaml" in caught.value.remedy
+
+
+def test_recipe_that_was_moved_keeps_its_runs(project: Project) -> None:
+    Store(Path("runs"), load_recipe("chain.yaml")).create()
+    Path("chain.yaml").rename("moved.yaml")
+    moved = Store(Path("runs"), load_recipe("moved.yaml"))
+    moved.create()
+    assert json.loads(Path("runs/chain/index.json").read_text("utf-8"))["recipe"] == "../../moved.yaml"
+
+
+def test_recipe_owns_its_runs_from_any_working_directory(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(Path("runs"), load_recipe("chain.yaml")).create()
+    monkeypatch.chdir(project.root.parent)
+    assert Store(project.root / "runs", load_recipe(project.root / "chain.yaml")).id != "unsaved"
+
+
+def test_id_is_kept_and_pointers_of_another_process_too(project: Project) -> None:
+    first, second = (Store(Path("runs"), load_recipe("chain.yaml")) for _ in range(2))
+    first.create()
+    second.create()
+    first.point("sft", "a")
+    second.point("rm", "b")
+    again = Store(Path("runs"), load_recipe("chain.yaml"))
+    assert (again.id, again.last_fingerprint("sft"), again.last_fingerprint("rm")) == (first.id, "a", "b")
+
+
+def test_withdraw_leaves_no_file_unless_a_stage_has_a_run(project: Project) -> None:
+    folder = Store(Path("runs"), load_recipe("chain.yaml"))
+    folder.create()
+    folder.point("sft", "a")
+    folder.withdraw()
+    assert Path("runs/chain/index.json").exists()
+    folder.point("sft", None)
+    folder.withdraw()
+    assert list(Path("runs/chain").iterdir()) == []
