@@ -217,7 +217,10 @@ def _die_with_parent() -> None:
         return
 
     def watch() -> None:
-        os.read(int(descriptor), 1)  # returns only at end of file
+        try:
+            os.read(int(descriptor), 1)  # returns only at end of file
+        except OSError:  # accelerate's launcher does not hand the pipe on; it watches its workers itself
+            return
         os._exit(FAILED)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -70,7 +70,7 @@ def run(config: Config, context: Context) -> Result:
     figures = {c.name: _figures(backbone, chat, questions, answers[c.name], judges) for c in candidates}
     _add_win_rates(figures, judges)
     _add_kl(context, backbone, chat, questions, candidates, answers, figures)
-    return _result(config, questions, answers, figures, judges)
+    return _result(config, questions, answers, figures, judges, _baselines(context, list(figures)))
 
 
 def _role(artifact: Artifact) -> str:
@@ -139,17 +139,13 @@ def _result(
     answers: Mapping[str, Answers],
     figures: Mapping[str, Figures],
     judges: Sequence[Judge],
+    baselines: Sequence[str],
 ) -> Result:
     names = list(figures)
     measures = list(dict.fromkeys(measure for own in figures.values() for measure in own))
     rows = [
         [m, *(with_interval(mean_interval(figures[n][m])) if m in figures[n] else None for n in names)]
         for m in measures
-    ]
-    gains = [
-        [m, *(with_interval(difference_interval(figures[n][m], figures[names[0]][m])) for n in names[1:])]
-        for m in measures
-        if all(m in figures[n] for n in names)
     ]
     metrics = {f"{name}/{m.replace(' ', '_')}": mean_interval(own[m])[0] for name, own in figures.items() for m in own}
     how = "greedy" if config.temperature == 0 else f"sampled at temperature {config.temperature:g}"
@@ -159,12 +155,29 @@ def _result(
     )
     shown = [_shown(q, i, names, answers, figures, judges) for i, q in enumerate(questions[: config.num_shown])]
     fragments = [Table("Candidates on held-out prompts", ["figure", *names], rows, note)]
-    if len(names) > 1:
-        fragments.append(Table(f"Difference from {names[0]}", ["figure", *names[1:]], gains, "Paired by prompt."))
+    differences = [_differences(figures, baseline) for baseline in baselines]
     samples = Samples(
         "Held-out prompts and answers", names, shown, f"{judges[0].name} under each answer." if judges else ""
     )
-    return Result(metrics, [*fragments, samples], _summary(names, rows))
+    summary = _aligned(fragments[0]) + [line for table in differences[-1:] for line in ["", *_aligned(table)]]
+    return Result(metrics, [*fragments, *differences, samples], summary)
+
+
+def _baselines(context: Context, names: list[str]) -> list[str]:
+    """What the others are compared with: the first candidate, and the reference where it is another candidate."""
+    if len(names) < 2:
+        return []
+    reference = [artifact.name for artifact in context.inputs.get("reference", ()) if artifact.name in names[1:]]
+    return [names[0], *reference]
+
+
+def _differences(figures: Mapping[str, Figures], baseline: str) -> Table:
+    others = [name for name in figures if name != baseline]
+    shared = [m for m in figures[baseline] if all(m in figures[name] for name in others)]
+    rows = [
+        [m, *(with_interval(difference_interval(figures[n][m], figures[baseline][m])) for n in others)] for m in shared
+    ]
+    return Table(f"Difference from {baseline}", ["figure", *others], rows, "Paired by prompt; 95% bootstrap intervals.")
 
 
 def _shown(
@@ -183,8 +196,9 @@ def _shown(
     return row
 
 
-def _summary(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> list[str]:
-    """The table as aligned lines for the terminal."""
-    cells = [["figure", *names], *[[cell or "-" for cell in row] for row in rows]]
+def _aligned(table: Table) -> list[str]:
+    """A table as lines for the terminal."""
+    cells = [[table.columns[0], *table.columns[1:]], *[[str(cell or "-") for cell in row] for row in table.rows]]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return [table.title, *lines]

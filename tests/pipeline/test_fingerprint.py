@@ -34,8 +34,6 @@ def of(*overrides: str, stage: str = "ppo", digests: dict[str, str] = DIGESTS, r
         "seed=18",
         "model.dtype=bfloat16",
         "model.lora={r: 4}",
-        "launch.num_processes=2",
-        "launch.mixed_precision=bf16",
         "heldout_fraction=0.5",
         "split_salt=x",
         "data.rows.limit=3",
@@ -59,10 +57,17 @@ def test_fingerprint_changes_with_what_changes_the_result(project: Project, over
         "name=x",
         "sft.learning_rate=1e-3",
         "rm.steps=9",
+        "launch.num_processes=2",
     ],
 )
 def test_fingerprint_stays_with_what_does_not(project: Project, override: str) -> None:
     assert of(override) == of()
+
+
+@pytest.mark.parametrize("override", ["launch.num_processes=2", "launch.mixed_precision=bf16"])
+def test_fingerprint_changes_with_launch_when_the_stage_is_distributed(project: Project, override: str) -> None:
+    assert of(override, stage="sft") != of(stage="sft")
+    assert of(override, stage="rm") == of(stage="rm")
 
 
 def test_fingerprint_changes_with_the_content_of_data_and_model(project: Project) -> None:

@@ -25,6 +25,7 @@ class ToyConfig(StageConfig):
 class Config(ToyConfig):
     """A policy from a policy."""
 
+    distributed: ClassVar[bool] = True
     produces: ClassVar[Role] = "policy"
     policy: Annotated[str, Input(role="policy")] = "base"
 
