@@ -31,12 +31,13 @@ class Input:
     """Marks a config field that names other stages (`role`) or data sources (`records`).
 
     `default` says what an absent field means: the name of another field of the same config, or
-    "only" for the recipe's only stage with that role.
+    "only" for the recipe's only stage with that role. A `required` field must end up with a name.
     """
 
     role: Role | None = None
     records: RecordKind | None = None
     default: str | None = None
+    required: bool = False
 
 
 @dataclass(frozen=True)

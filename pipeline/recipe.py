@@ -294,6 +294,12 @@ def _fill_defaults(document: Document, stages: Mapping[str, Stage], stage: Stage
                 where=document.where(("stages", stage.name)),
                 remedy=f"write {name}: {makers[0]}",
             )
+        if mark.required and not makers:
+            raise RecipeError(
+                f"'{name}' is left out, and no stage gives a {mark.role}",
+                where=document.where(("stages", stage.name)),
+                remedy=f"add a stage that does, for example {'rm' if mark.role == 'reward' else 'sft'}",
+            )
         filled[name] = makers[0] if makers else None
     config = stage.config.model_copy(update=filled)
     inputs: dict[str, tuple[str, ...]] = {}

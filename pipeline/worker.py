@@ -14,6 +14,7 @@ import platform
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
@@ -74,7 +75,8 @@ def main() -> None:
     _die_with_parent()
     stop = _StopFlag()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # launch.py holds them back until here
-    terminal = Terminal(_keep_terminal(Path(job.folder) / "log.txt", job.debug), job.stage)
+    shown = _keep_terminal(Path(job.folder) / "log.txt", job.debug)
+    terminal = Terminal(shown if _is_chief() else sys.stderr, job.stage)
     leave(run(job, terminal, stop))
 
 
@@ -90,8 +92,9 @@ def leave(code: int) -> NoReturn:
 def run(job: Job, terminal: Terminal, stop: _StopFlag) -> int:
     """Run one stage; its result or its error is left in the run folder. Returns the exit code."""
     folder = Path(job.folder)
-    chief = int(os.environ.get("RANK", "0")) == 0
-    tracker = Tracker(folder, job.wandb if chief else None, terminal.say)
+    chief = _is_chief()
+    # Of several processes one records; what the others would write is the same and goes nowhere.
+    tracker = Tracker(folder if chief else Path(tempfile.mkdtemp()), job.wandb if chief else None, terminal.say)
     outcome = "failed"
     try:
         kind = registry.find(job.kind)
@@ -126,6 +129,10 @@ class _StopFlag:
         if self._event.is_set() and number == signal.SIGINT:
             os._exit(INTERRUPTED)
         self._event.set()
+
+
+def _is_chief() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _by_hand(error: BaseException) -> bool:

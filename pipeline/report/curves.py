@@ -91,10 +91,15 @@ def _svg(points: Points, title: str) -> Markup:
     end_x, end_y = x_of(points[-1][0]), y_of(points[-1][1])
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(visible(title))}</title>',
-        *(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y_of(y):.1f}" y2="{y_of(y):.1f}"/>'
-          f'<text class="y" x="{LEFT - 7}" y="{y_of(y) + 3.5:.1f}">{tick_label(y, y_ticks)}</text>' for y in y_ticks),
-        *(f'<text class="x" x="{x_of(x):.1f}" y="{HEIGHT - BOTTOM + 15}">{tick_label(x, x_ticks)}</text>'
-          for x in x_ticks),
+        *(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y_of(y):.1f}" y2="{y_of(y):.1f}"/>'
+            f'<text class="y" x="{LEFT - 7}" y="{y_of(y) + 3.5:.1f}">{tick_label(y, y_ticks)}</text>'
+            for y in y_ticks
+        ),
+        *(
+            f'<text class="x" x="{x_of(x):.1f}" y="{HEIGHT - BOTTOM + 15}">{tick_label(x, x_ticks)}</text>'
+            for x in x_ticks
+        ),
         f'<text class="x" x="{(LEFT + WIDTH - RIGHT) / 2:.1f}" y="{HEIGHT - 3}">step</text>',
         f'<polyline class="line" points="{line}"/><circle class="end" cx="{end_x:.1f}" cy="{end_y:.1f}" r="2.8"/>',
         "</svg>",
@@ -140,7 +145,7 @@ def thinned(points: Points) -> Points:
     inner, stretches = points[1:-1], MAX_POINTS // 2 - 1
     kept = [points[0]]
     for n in range(stretches):
-        part = inner[n * len(inner) // stretches:(n + 1) * len(inner) // stretches]
+        part = inner[n * len(inner) // stretches : (n + 1) * len(inner) // stretches]
         kept += sorted({min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])})
     return [*kept, points[-1]]
 

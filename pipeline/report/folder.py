@@ -101,10 +101,17 @@ def _stage(root: Path, name: str, kind: str, fingerprint: Any) -> StageView:
     series = tuple(read_series(run.folder / "metrics.jsonl"))
     inputs, data = _made_from(run.read("inputs.json"), mapping(record.get("inputs")))
     return StageView(
-        name, str(record.get("kind") or kind), _state(run, record, series), fingerprint, record, series,
+        name,
+        str(record.get("kind") or kind),
+        _state(run, record, series),
+        fingerprint,
+        record,
+        series,
         # A resumed run keeps its earlier attempt's report.json until it publishes, so only a manifest vouches for it.
         tuple(f for f in items(run.read("report.json").get("fragments")) if isinstance(f, dict)) if record else (),
-        inputs, data, _changed(run.folder),
+        inputs,
+        data,
+        _changed(run.folder),
     )
 
 
@@ -163,11 +170,13 @@ def _made_from(
     material = mapping(inputs.get("material"))
     artifacts = [
         (str(name), by_digest.get(str(given), str(given)), str(given) if str(given) in by_digest else "")
-        for name, all_given in mapping(material.get("inputs")).items() for given in items(all_given)
+        for name, all_given in mapping(material.get("inputs")).items()
+        for given in items(all_given)
     ]
     sources = [
         (str(name), str(mapping(source).get("name", "")), str(mapping(source).get("digest") or ""))
-        for name, given in mapping(material.get("data")).items() for source in items(given)
+        for name, given in mapping(material.get("data")).items()
+        for source in items(given)
     ]
     return tuple(artifacts or [("", str(name), str(digest)) for name, digest in digests.items()]), tuple(sources)
 

@@ -29,17 +29,31 @@ def render(run: Run) -> str:
     """The page's HTML."""
     style, script = _asset("page.css"), _asset("page.js")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters.update(duration=duration, memory=memory, number=number, cell=cell)
     return environment.from_string(_asset("page.html.jinja")).render(
-        run=run, style=Markup(style), script=Markup(script), style_hash=_csp_hash(style), script_hash=_csp_hash(script),
-        description=run.recipe.get("description") or "", facts=_facts(run), when=_when(run), nothing=NOTHING,
-        seconds=sum(_seconds(stage) for stage in run.stages), tables=_tables(run.stages),
+        run=run,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_csp_hash(style),
+        script_hash=_csp_hash(script),
+        description=run.recipe.get("description") or "",
+        facts=_facts(run),
+        when=_when(run),
+        nothing=NOTHING,
+        seconds=sum(_seconds(stage) for stage in run.stages),
+        tables=_tables(run.stages),
         finals=[(stage.name, sorted(mapping(stage.record.get("metrics")).items())) for stage in run.stages],
         curves=[(stage.name, stage_curves(stage.series)) for stage in run.stages if stage.series],
-        samples=_samples(run.stages), unknown=_unknown(run.stages), machines=_machines(run.stages),
+        samples=_samples(run.stages),
+        unknown=_unknown(run.stages),
+        machines=_machines(run.stages),
     )
 
 
@@ -68,7 +82,9 @@ def _samples(stages: Sequence[StageView]) -> list[SampleSet]:
 def _unknown(stages: Sequence[StageView]) -> list[tuple[str, str]]:
     """Fragments of a type this page cannot show: named, so that none is lost in silence."""
     return [
-        (stage.name, str(given.get("type"))) for stage in stages for given in stage.fragments
+        (stage.name, str(given.get("type")))
+        for stage in stages
+        for given in stage.fragments
         if given.get("type") not in ("table", "samples")
     ]
 
@@ -102,8 +118,11 @@ def _machines(stages: Sequence[StageView]) -> list[tuple[str, list[tuple[str, st
     by_facts: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for stage in stages:
         if stage.record:
-            told = [(name, cell(stage.record[name]) if name != "seed" else str(stage.record[name]))
-                    for name in TOLD if name in stage.record]
+            told = [
+                (name, cell(stage.record[name]) if name != "seed" else str(stage.record[name]))
+                for name in TOLD
+                if name in stage.record
+            ]
             packages = [(str(name), str(found)) for name, found in mapping(stage.record.get("versions")).items()]
             by_facts.setdefault((*told, *packages), []).append(stage.name)
     return [(", ".join(names), list(facts)) for facts, names in by_facts.items()]

@@ -18,7 +18,9 @@ class Config(StageConfig):
 
     policy: Annotated[str, Input(role="policy")]  # what training starts from: an SFT policy
     reference: Annotated[str | None, Input(role="policy", default="policy")] = None  # KL is measured to it
-    reward: Annotated[str | None, Input(role="reward", default="only")] = None  # what the policy is trained to please
+    reward: Annotated[str | None, Input(role="reward", default="only", required=True)] = (
+        None  # what it is trained to please
+    )
     data: Annotated[Names, Input(records="prompt")]
 
     total_episodes: int = Field(1024, gt=0)  # rounded up to whole iterations

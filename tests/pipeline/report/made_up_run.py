@@ -41,13 +41,28 @@ class Folder:
         return folder
 
     def finished(
-        self, name: str, kind: str, fragments: Sequence[Mapping[str, Any]] = (), metrics: str = "",
-        final: Mapping[str, float] | None = None, **record: Any
+        self,
+        name: str,
+        kind: str,
+        fragments: Sequence[Mapping[str, Any]] = (),
+        metrics: str = "",
+        final: Mapping[str, float] | None = None,
+        **record: Any,
     ) -> Path:
         """A finished stage with no output files."""
         fingerprint = (name.encode().hex() + "0" * 64)[:64]
-        manifest = {"fingerprint": fingerprint, "stage": name, "kind": kind, "digest": "d" * 64, "metrics": final or {},
-                    "seconds": 185.0, "peak_memory_mb": 2048, "inputs": {}, "files": {}, **record}
+        manifest = {
+            "fingerprint": fingerprint,
+            "stage": name,
+            "kind": kind,
+            "digest": "d" * 64,
+            "metrics": final or {},
+            "seconds": 185.0,
+            "peak_memory_mb": 2048,
+            "inputs": {},
+            "files": {},
+            **record,
+        }
         return self.stage(name, metrics, manifest=manifest, report={"fragments": list(fragments)})
 
 

@@ -23,8 +23,13 @@ def polyline(svg: str) -> list[tuple[float, ...]]:
 
 def test_read_series_leaves_out_what_is_not_finite_when_a_line_holds_nan(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    lines = ['{"step": 1, "time": 5, "loss": 3}',
-             '{"step": 2, "loss": NaN}', "not json", "[1]", '{"step": 3, "loss": 1}']
+    lines = [
+        '{"step": 1, "time": 5, "loss": 3}',
+        '{"step": 2, "loss": NaN}',
+        "not json",
+        "[1]",
+        '{"step": 3, "loss": 1}',
+    ]
     file.write_text("\n".join([*lines, '{"st']))
     (loss,) = read_series(file)
     assert loss == Series("loss", [(1.0, 3.0), (3.0, 1.0)], 1)

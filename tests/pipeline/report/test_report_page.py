@@ -39,10 +39,17 @@ def test_page_shows_text_as_text_when_it_is_hostile(folder: Folder, page: Callab
     recipe = {"name": text, "description": text, "stages": {name: {"kind": text}}}
     (folder.root / "recipe.yaml").write_text(json.dumps(recipe))
     line = "".join(json.dumps({"step": n, text: n, f"{text} still": 1}) + "\n" for n in range(3))
-    row = {"prompt": text, "scores": [text], "reference": text,
-           "answers": ["some words " + text, "other words " + text, json.dumps({text: text})]}
-    fragments = [table(text, [text, text], [text, text], note=text), samples(row, candidates=[text] * 3),
-                 {"type": text}]
+    row = {
+        "prompt": text,
+        "scores": [text],
+        "reference": text,
+        "answers": ["some words " + text, "other words " + text, json.dumps({text: text})],
+    }
+    fragments = [
+        table(text, [text, text], [text, text], note=text),
+        samples(row, candidates=[text] * 3),
+        {"type": text},
+    ]
     folder.finished(name, text, fragments, line, final={text: 1.0}, device=text, versions={text: text})
     html = page()
     assert (text in html) == (text == "{{7*7}}")

@@ -8,11 +8,23 @@ from pipeline.report.tables import table
 from pipeline.report.text import cell, duration, memory, visible
 
 
-@pytest.mark.parametrize(("value", "shown"), [
-    (0.123456, "0.1235"), (1234.5678, "1235"), (0.00001234, "1.234e-05"), (12345.6, "12,346"), (1228800.0, "1,228,800"),
-    (17, "17"), (None, "\N{EN DASH}"), (float("nan"), "NaN"), (float("-inf"), "-∞"), (True, "yes"), ("0.50", "0.50"),
-    (10**400, "very large"),
-])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.123456, "0.1235"),
+        (1234.5678, "1235"),
+        (0.00001234, "1.234e-05"),
+        (12345.6, "12,346"),
+        (1228800.0, "1,228,800"),
+        (17, "17"),
+        (None, "\N{EN DASH}"),
+        (float("nan"), "NaN"),
+        (float("-inf"), "-∞"),
+        (True, "yes"),
+        ("0.50", "0.50"),
+        (10**400, "very large"),
+    ],
+)
 def test_cell_reads_to_four_digits_when_it_is_a_number(value: object, shown: str) -> None:
     assert cell(value) == shown
 

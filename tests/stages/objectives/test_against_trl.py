@@ -14,8 +14,14 @@ from stages.objectives.preference import bradley_terry, centering
 pytest.importorskip("trl")
 
 SHAPE = {
-    "vocab_size": 32, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1,
+    "vocab_size": 32,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": 1,
 }
 ROWS = {
     "prompt": ["w2 w3 w4", "w5 w6"],

@@ -94,9 +94,7 @@ def test_k3_is_never_negative_though_k1_is(example):
     assert (kl_k3(example.logprobs, example.ref_logprobs) >= 0).all()
 
 
-@pytest.mark.parametrize(
-    ("logp", "expected"), [(REF, 0.3), (torch.tensor(OPTIMUM, dtype=torch.float64).log(), BEST)]
-)
+@pytest.mark.parametrize(("logp", "expected"), [(REF, 0.3), (torch.tensor(OPTIMUM, dtype=torch.float64).log(), BEST)])
 def test_bandit_objective_matches_golden(logp, expected):
     assert objective(logp) == pytest.approx(expected, abs=1e-7)
 
@@ -126,9 +124,7 @@ def test_penalty_collapses_the_policy_when_it_is_where_it_does_not_belong(penalt
     assert BEST - objective(train(penalty, where)) == pytest.approx(0.080, abs=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("kl", "expected"), [(3, 0.148464), (6 * 0.8, 0.148464), (7, 0.15128), (20, 0.151536)]
-)
+@pytest.mark.parametrize(("kl", "expected"), [(3, 0.148464), (6 * 0.8, 0.148464), (7, 0.15128), (20, 0.151536)])
 def test_adaptive_kl_moves_towards_the_target(kl, expected):
     assert AdaptiveKL(0.15, target=6, horizon=1e4).update(kl, 512).coef == pytest.approx(expected, abs=1e-9)
 
