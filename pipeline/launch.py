@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.recipe import LaunchConfig
@@ -31,8 +32,16 @@ def command(launch: LaunchConfig, job: Path) -> list[str]:
     return [sys.executable, "-m", "accelerate.commands.launch", *options, *worker]
 
 
-def run_worker(launch: LaunchConfig, job: Path, lock: int) -> int:
-    """Run the job in a process of its own and return its exit status (negative: the signal that ended it).
+@dataclass(frozen=True)
+class Ended:
+    """How a worker ended: its exit status (negative: the signal that ended it), and whether we were told to stop."""
+
+    status: int
+    told_to_stop: bool
+
+
+def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
+    """Run the job in a process of its own, to its end.
 
     The child shares the run's lock, and watches a pipe from here: when this process dies, however
     suddenly, the child ends too, so that no orphan writes to the run folder.
@@ -51,9 +60,9 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> int:
             process_group=0,  # our signals only
         )
         os.close(watched)
-        with _forward_signals(child):
+        with _forward_signals(child) as forwarded:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            return child.wait()
+            return Ended(child.wait(), bool(forwarded))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.close(held)
@@ -64,16 +73,21 @@ def _is_single(launch: LaunchConfig) -> bool:
 
 
 @contextmanager
-def _forward_signals(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to the stage, which checkpoints and ends; a second Ctrl-C ends it at once."""
+def _forward_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM go to the stage, which checkpoints and ends; a second Ctrl-C ends it at once.
+
+    Yields the list of signals passed on so far.
+    """
+    forwarded: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
+        forwarded.append(number)
         if child.poll() is None:
             child.send_signal(number)
 
     old = {number: signal.signal(number, pass_on) for number in FORWARDED}
     try:
-        yield
+        yield forwarded
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

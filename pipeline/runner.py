@@ -102,6 +102,8 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         say(f"  {line}")
     peak = result["record"]["peak_memory_mb"] / 1024
     say(f"{stage.name}: done in {time.monotonic() - started:.0f} s, {peak:.1f} GB at most -> {run.output}")
+    if result["told_to_stop"]:  # too late for the stage, in time for the ones after it
+        raise Interrupted(f"stopped after {stage.name}", remedy="run the same command again to go on")
 
 
 def _run_worker(
@@ -112,12 +114,11 @@ def _run_worker(
     job = run.folder / "job.json"
     store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, debug))))
     processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
-    code = launch.run_worker(processes, job, lock)
+    ended = launch.run_worker(processes, job, lock)
     result = store.read_json(run.folder / "result.json")
-    if code == 0 and result is not None:
-        return result
-    error = _failure(run, code, debug)
-    raise error
+    if ended.status == 0 and result is not None:
+        return {**result, "told_to_stop": ended.told_to_stop}
+    raise _failure(run, ended.status, debug)
 
 
 def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:

@@ -13,12 +13,15 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipeline.contract import Context
+from pipeline.contract import Artifact, Context
 from pipeline.errors import Interrupted
 from stages.checkpoint import store
 
 # What the Trainer logs once at the end, about the whole call: the manifest has its own figures for these.
 NOT_LOGGED = ("train_", "total_flos", "epoch")
+
+
+TRAINED = "TRAINED"  # a file in a checkpoint after the last step
 
 
 class StageCallback(TrainerCallback):
@@ -32,6 +35,8 @@ class StageCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         self._advance(1)
+        if state.global_step == state.max_steps and self._context.checkpoints is not None:
+            control.should_save = True  # so that a stop during the evaluation costs no training
         if self._context.should_stop() and state.global_step < state.max_steps:
             control.should_save = self._context.checkpoints is not None
             control.should_training_stop = self.stopped = True
@@ -58,6 +63,8 @@ class StageCallback(TrainerCallback):
         written = self._scratch / f"checkpoint-{state.global_step}"
         if folder is None or not state.is_world_process_zero:
             return
+        if state.global_step == state.max_steps:
+            (written / TRAINED).touch()
         store.save(folder, state.global_step, lambda place: _move_into(written, place))
 
 
@@ -83,6 +90,15 @@ def arguments(config: Any, context: Context, scratch: Path, on_cpu: bool) -> dic
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }
+
+
+def trained_weights(context: Context) -> Artifact | None:
+    """The weights of a run that was stopped after its last step; the Trainer, resumed there, would take one more."""
+    found = store.newest(context.checkpoints, context.say)
+    if found is None or not (found[1] / TRAINED).exists():
+        return None
+    context.say(f"training was finished at step {found[0]}")
+    return Artifact("checkpoint", "policy", found[1])
 
 
 def train(trainer: Any, context: Context, scratch: Path, description: str) -> None:

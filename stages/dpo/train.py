@@ -39,9 +39,11 @@ def run(config: Config, context: Context) -> Result:
     train = _pairs(config, context, chat, "train")
     heldout = _pairs(config, context, chat, "heldout")
     backbone = open_backbone(context.model)
-    backbone.load(ROLE, context.artifact("policy"), trainable=True, seed=context.seed)
+    trained = hf.trained_weights(context)
+    backbone.load(ROLE, trained or context.artifact("policy"), trainable=True, seed=context.seed)
     backbone.load("reference", context.artifact("reference"))
-    _train(config, context, chat, backbone, train)
+    if trained is None:
+        _train(config, context, chat, backbone, train)
     if not context.chief:
         return Result({})
     publish_policy(backbone, ROLE, chat, context.output, made_by="dpo")

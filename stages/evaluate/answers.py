@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.contract import Context, Source, TaskConfig
+from pipeline.errors import Interrupted
 from stages.checkpoint.streams import permutation
 from stages.evaluate.checks import check_answer
 from stages.formats.load import load
@@ -74,6 +75,12 @@ def ask(
     batch_size: int = 32,
 ) -> Answers:
     """The role's answers to all questions."""
+
+    def on_batch(done: int) -> None:
+        advance(done)
+        if context.should_stop():
+            raise Interrupted("stopped", remedy="run the same command again to go on")
+
     with context.progress(f"{role} answers", len(questions)) as advance:
         completions = generate(
             backbone,
@@ -85,7 +92,7 @@ def ask(
             seed=context.seed,
             purpose="answers",
             batch_size=batch_size,
-            on_batch=advance,
+            on_batch=on_batch,
         )
     return Answers(completions, [chat.decode(c.ids) for c in completions])
 

@@ -107,7 +107,7 @@ def _train(
             position.iteration, position.epoch, position.minibatch = position.iteration + 1, 0, 0
             position.experience = None
             advance(config.rollout_batch_size)
-            if position.iteration % config.save_steps == 0 and position.iteration < config.num_iterations:
+            if position.iteration % config.save_steps == 0 or position.iteration == config.num_iterations:
                 _save(context, updater, position)
 
 

@@ -86,7 +86,7 @@ def _train(
                     step, {**metrics, "grad_norm": float(norm), "learning_rate": optimizer.param_groups[0]["lr"]}
                 )
             stop = context.should_stop() and step < len(schedule)
-            if context.checkpoints and (stop or step % config.save_steps == 0):
+            if context.checkpoints and (stop or step % config.save_steps == 0 or step == len(schedule)):
                 _save(context, step, parameters, optimizer)
             if stop:
                 raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")

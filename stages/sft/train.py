@@ -38,8 +38,10 @@ def run(config: Config, context: Context) -> Result:
     cut = _check_tokens(encoded, chat, config, context)
 
     backbone = open_backbone(context.model)
-    backbone.load(ROLE, context.artifact("policy"), trainable=True, seed=context.seed)
-    _train(config, context, chat, backbone, [_truncate(row, config.max_length) for row in encoded])
+    trained = hf.trained_weights(context)
+    backbone.load(ROLE, trained or context.artifact("policy"), trainable=True, seed=context.seed)
+    if trained is None:
+        _train(config, context, chat, backbone, [_truncate(row, config.max_length) for row in encoded])
     if not context.chief:
         return Result({})
     publish_policy(backbone, ROLE, chat, context.output, made_by="sft")

@@ -110,7 +110,7 @@ def test_signals_are_as_before_after_a_worker_has_ended(tmp_path: Path) -> None:
     before = (signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     (tmp_path / "job.json").write_text("{}", "utf-8")
     with (tmp_path / "lock").open("w") as lock:
-        assert launch.run_worker(LaunchConfig(), tmp_path / "job.json", lock.fileno()) == 1
+        assert launch.run_worker(LaunchConfig(), tmp_path / "job.json", lock.fileno()).status == 1
     assert (signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == before
 
 
