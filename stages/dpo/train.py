@@ -17,7 +17,7 @@ from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError
 from stages.checkpoint import trainer as hf
 from stages.dpo.config import Config, rate
-from stages.evaluate.answers import ask, before_after, heldout_questions, mean_interval, measure, with_interval
+from stages.evaluate.answers import ask, before_after, heldout_questions, mean_interval, measure, told, with_interval
 from stages.formats.inputs import read_input
 from stages.formats.load import Side
 from stages.formats.records import Comparison
@@ -178,9 +178,7 @@ def _evaluate(config: Config, context: Context, chat: Chat, pairs: list[Pair]) -
         f"{len(pairs)} held-out pairs, {len(questions)} prompts answered greedily; 95% bootstrap intervals over prompts"
     )
     table = Table("Held-out, before and after dpo", ["held-out figure", reference, "dpo", "difference"], rows, note)
-    return Result(
-        metrics, [table], [f"{row[0]}: {row[1]} -> {row[2]}" if row[1] else f"{row[0]}: {row[2]}" for row in rows]
-    )
+    return Result(metrics, [table], told(rows))
 
 
 def _both_sides(chat: Chat, pairs: list[Pair]) -> Sequences:

@@ -141,3 +141,11 @@ def before_after(
         with_interval(mean_interval(new)),
         with_interval(difference_interval(new, old)),
     ]
+
+
+def told(rows: Sequence[Sequence[str | float | None]]) -> list[str]:
+    """`before_after` rows as lines for the terminal; a figure of the tuned model alone has no arrow."""
+    lines = []
+    for name, before, after, difference in rows:
+        lines.append(f"{name}: {before} -> {after}, difference {difference}" if before else f"{name}: {after}")
+    return lines

@@ -12,6 +12,7 @@ from stages.evaluate.answers import (
     heldout_questions,
     mean_interval,
     measure,
+    told,
     with_interval,
 )
 from stages.ppo.config import Config
@@ -68,7 +69,7 @@ def evaluate(config: Config, context: Context, models: Models) -> Result:
         }
         for i, q in enumerate(questions[: config.num_shown])
     ]
-    summary = [f"{row[0]}: {row[1]} -> {row[2]}" if row[1] else f"{row[0]}: {row[2]}" for row in rows]
+    summary = told(rows)
     return Result(
         metrics,
         [

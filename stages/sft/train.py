@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError
 from stages.checkpoint import trainer as hf
-from stages.evaluate.answers import ask, before_after, heldout_questions, measure
+from stages.evaluate.answers import ask, before_after, heldout_questions, measure, told
 from stages.formats.inputs import read_input
 from stages.formats.records import Instruction
 from stages.modeling.backbone import Backbone, open_backbone
@@ -139,7 +139,7 @@ def _evaluate(
             metrics[f"heldout/{name}"] = sum(known) / len(known)
     columns = ["held-out figure", start.name, "tuned", "difference"]
     note = f"{len(rows)} held-out rows, {len(questions)} prompts answered greedily; 95% bootstrap intervals"
-    summary = [f"{line[0]}: {line[1]} -> {line[2]}" for line in lines]
+    summary = told(lines)
     return Result(metrics, [Table("Held-out, before and after sft", columns, lines, note)], summary)
 
 
