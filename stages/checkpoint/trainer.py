@@ -55,6 +55,9 @@ class StageCallback(TrainerCallback):
             for name, value in (logs or {}).items()
             if isinstance(value, (int, float)) and not name.startswith(NOT_LOGGED)
         }
+        if "num_tokens" in metrics:  # TRL's own count starts again at 0 after a resume; this one is restored
+            metrics["num_tokens"] = float(state.num_input_tokens_seen)
+        metrics.pop("num_input_tokens_seen", None)
         if metrics and state.is_world_process_zero:
             self._context.log_metrics(state.global_step, metrics)
 
@@ -87,6 +90,7 @@ def arguments(config: Any, context: Context, scratch: Path, on_cpu: bool) -> dic
         "use_cpu": on_cpu,
         "save_strategy": "steps" if context.checkpoints else "no",
         "report_to": "none",
+        "include_num_input_tokens_seen": "non_padding",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }

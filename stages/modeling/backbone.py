@@ -9,6 +9,7 @@ Always in eval mode: dropout would make the log-probabilities of one policy diff
 from __future__ import annotations
 
 import copy
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -175,6 +176,12 @@ class SharedBackbone(Backbone):
         config = copy.deepcopy(self._peft.peft_config[adapter])
         config.base_model_name_or_path, config.inference_mode = self.location.label, True
         config.save_pretrained(str(folder))
+        # peft writes its set of target modules in the order of this process's hashes: equal runs, other bytes.
+        file = folder / "adapter_config.json"
+        written = json.loads(file.read_text("utf-8"))
+        if isinstance(written["target_modules"], list):
+            written["target_modules"].sort()
+        file.write_text(json.dumps(written, indent=2, sort_keys=True), "utf-8")
 
     def _add_fresh(self, role: str, seed: int) -> None:
         from peft import LoraConfig, get_peft_model

@@ -1,0 +1,103 @@
+"""Published policies and a reward model of the tiny model, made by hand, and data of a few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import lora_model, write_rows
+
+from pipeline.contract import Artifact, ModelConfig
+from stages.modeling.backbone import Backbone, open_backbone
+from stages.modeling.chat import Chat, load_chat
+from stages.modeling.heads import ScalarHead
+from stages.modeling.publish import publish_policy, publish_reward
+
+BASE = Artifact("base", "policy")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """On models this small, threads waiting for each other cost many times the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def model(tiny_model: Path) -> ModelConfig:
+    return lora_model(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def chat(model: ModelConfig) -> Chat:
+    return load_chat(model)
+
+
+@pytest.fixture
+def backbone(model: ModelConfig) -> Backbone:
+    return open_backbone(model)
+
+
+def shake(backbone: Backbone, role: str, seed: int, size: float = 0.2) -> None:
+    """Fill an adapter's B matrices, which start at zero, so that it says something of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in backbone.parameters(role).items():
+            if "lora_B" in name:
+                parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture(scope="session")
+def policies(model: ModelConfig, chat: Chat, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of two different published policies."""
+    folders = []
+    for seed in (1, 2):
+        backbone = open_backbone(model)
+        backbone.load("policy", BASE, trainable=True, seed=seed)
+        shake(backbone, "policy", seed)
+        folders.append(tmp_path_factory.mktemp("policies") / f"policy-{seed}")
+        folders[-1].mkdir()
+        publish_policy(backbone, "policy", chat, folders[-1], made_by="sft")
+    return folders
+
+
+@pytest.fixture(scope="session")
+def reward(model: ModelConfig, chat: Chat, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a published reward model: it likes last tokens that point along a fixed random direction."""
+    backbone = open_backbone(model)
+    backbone.load("reward", BASE, trainable=True, seed=3)
+    shake(backbone, "reward", 3, size=0.02)
+    head = ScalarHead(backbone.hidden_size).initialise(torch.Generator().manual_seed(4))
+    folder = tmp_path_factory.mktemp("rewards") / "rm"
+    folder.mkdir()
+    publish_reward(backbone, "reward", head, chat, folder, {"normalization": None})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of 12 conversations, 16 comparisons in which "good" always wins, and 12 prompts."""
+    folder = tmp_path_factory.mktemp("rows")
+
+    def ask(i: int) -> dict[str, Any]:
+        return {"role": "user", "content": f"question {i}"}
+
+    instructions = [{"messages": [ask(i), {"role": "assistant", "content": f"answer {i % 3}"}]} for i in range(12)]
+    comparisons = [
+        {
+            "prompt": [ask(i)],
+            "completions": [f"bad {i}", f"good {i}", f"bad {i + 1} too"] if i % 2 else [f"good {i}", f"bad {i}"],
+            "ranks": [2, 1, 2] if i % 2 else [1, 2],
+        }
+        for i in range(16)
+    ]
+    return {
+        "instructions": write_rows(folder / "instructions.jsonl", instructions),
+        "comparisons": write_rows(folder / "comparisons.jsonl", comparisons),
+        "prompts": write_rows(folder / "prompts.jsonl", [{"prompt": [ask(i)]} for i in range(12)]),
+    }
