@@ -6,6 +6,7 @@ into the stage's checkpoint folder, and a resume names that path.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -127,8 +128,8 @@ def _total_steps(trainer: Any) -> int:
     if trainer.args.max_steps > 0:
         return int(trainer.args.max_steps)
     batches = len(trainer.get_train_dataloader())
-    steps = max(batches // trainer.args.gradient_accumulation_steps, 1)
-    return max(round(steps * trainer.args.num_train_epochs), 1)
+    steps = max(math.ceil(batches / trainer.args.gradient_accumulation_steps), 1)
+    return math.ceil(steps * trainer.args.num_train_epochs)
 
 
 def _move_into(source: Path, target: Path) -> None:

@@ -118,10 +118,20 @@ def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, pai
         trainer = DPOTrainer(
             model=trained, ref_model=reference, args=arguments, train_dataset=dataset, processing_class=chat.tokenizer
         )
+        # TRL would also train what the template writes after the end-of-turn token; generation never sees that.
+        trainer.train_dataset = Dataset.from_list([_tokens(chat, pair) for pair in pairs])
         if adapters is not None:
             _set_reference(adapters, backbone)
         hf.train(trainer, context, scratch, "training")
         trained.eval()
+
+
+def _tokens(chat: Chat, pair: Pair) -> dict[str, list[int]]:
+    """A row as TRL's collator reads it, in the ids of every other stage."""
+    record, winner, loser = pair
+    prompt = chat.prompt_ids(record.prompt)
+    chosen, rejected = (chat.completion_ids(record.prompt, record.completions[i]) for i in (winner, loser))
+    return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
 
 
 def _turn(record: Comparison, position: int) -> dict[str, str]:

@@ -35,11 +35,15 @@ def check_answer(text: str, reference: Any, task: TaskConfig) -> dict[str, float
 
 
 def parse(text: str) -> Any:
-    """The JSON value of the whole text, or INVALID."""
+    """The JSON value of the whole text, or INVALID. NaN and Infinity, which Python would read, are not JSON."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return INVALID
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def check_task(name: str, task: TaskConfig) -> None:

@@ -28,7 +28,7 @@ from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
 from stages.modeling.publish import publish_reward
-from stages.objectives.preference import bradley_terry, centering, kwise_bradley_terry
+from stages.objectives.preference import bradley_terry, centering, group_mean, kwise_bradley_terry
 from stages.objectives.statistics import bootstrap_ci
 from stages.rm.config import Config, rate
 from stages.rm.data import Comparisons, Ranked, batches, read_comparisons
@@ -117,19 +117,20 @@ def _step(
     num_prompts = sum(len(part) for part in parts)
     sums: dict[str, float] = {}
     for part in parts:
-        pairs_P2, group_P = _pairs(part)
         rows = [row for item in part for row in item.rows]
         scores_N = scores(backbone, ROLE, head, rows, chat.pad_id)
+        pairs_P2, group_P = (index.to(scores_N.device) for index in _pairs(part))
         loss_G = kwise_bradley_terry(scores_N, pairs_P2, group_P)
         chosen, rejected = scores_N[pairs_P2[:, 0]], scores_N[pairs_P2[:, 1]]
-        centre = config.center_rewards_coefficient * centering(chosen, rejected).mean() * len(part)
+        # Every term is a mean over a prompt's pairs, so that the sums do not depend on which prompts share a forward.
+        centre = config.center_rewards_coefficient * group_mean(centering(chosen, rejected), group_P).sum()
         ((loss_G.sum() + centre) / num_prompts).backward()
         margins = (chosen - rejected).detach()
         found = {
             "loss": loss_G.sum().item(),
-            "rewards/accuracies": (margins > 0).float().mean().item() * len(part),
-            "rewards/margins": margins.mean().item() * len(part),
-            "rewards/mean": scores_N.detach().mean().item() * len(part),
+            "rewards/accuracies": group_mean((margins > 0).float(), group_P).sum().item(),
+            "rewards/margins": group_mean(margins, group_P).sum().item(),
+            "rewards/mean": sum(own.mean().item() for own in scores_N.detach().split([len(i.rows) for i in part])),
         }
         for name, value in found.items():
             sums[name] = sums.get(name, 0.0) + value / num_prompts
