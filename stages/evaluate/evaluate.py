@@ -48,8 +48,9 @@ def run(config: Config, context: Context) -> Result:
     questions = heldout_questions(context.data["data"], chat, config.max_prompts, context.seed)
     if not questions:
         raise DataError("there are no held-out prompts", where="evaluate.data", remedy="raise heldout_fraction")
-    backbone = open_backbone(context.model)
     candidates = context.inputs["candidates"]
+    _check_names(candidates)
+    backbone = open_backbone(context.model)
     for candidate in candidates:
         backbone.load(_role(candidate), candidate)
     judges = _load_judges(context, backbone)
@@ -71,6 +72,18 @@ def run(config: Config, context: Context) -> Result:
     _add_win_rates(figures, judges)
     _add_kl(context, backbone, chat, questions, candidates, answers, figures)
     return _result(config, questions, answers, figures, judges, _baselines(context, list(figures)))
+
+
+def _check_names(candidates: Sequence[Artifact]) -> None:
+    """Names tell candidates apart in every table; in a script they are the folders' last parts."""
+    names = [candidate.name for candidate in candidates]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"two candidates are called '{twice[0]}'",
+            where="evaluate.candidates",
+            remedy="name each once, and give their folders different names",
+        )
 
 
 def _role(artifact: Artifact) -> str:

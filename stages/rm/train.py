@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.contract import Artifact, Context, Result, Table
-from pipeline.errors import Interrupted, StageFailed
+from pipeline.errors import DataError, Interrupted, StageFailed
 from stages.checkpoint import state as checkpoint
 from stages.checkpoint import store
 from stages.checkpoint.streams import permutation, stream
@@ -155,6 +155,12 @@ def _normalize(config: Config, context: Context, backbone: Backbone, head: Scala
     records = read_input(context, "data", "prompt", "train")
     chosen = permutation(len(records), context.seed, "rm", "normalize")[: config.normalize_prompts]
     prompts = [chat.prompt_ids(records[i].prompt) for i in chosen]
+    if len(prompts) < 2:
+        raise DataError(
+            f"{len(prompts)} prompt has no deviation to scale the scores by",
+            where="rm.normalize_prompts",
+            remedy="give it 2 or more, or 0 to leave the scores as they are",
+        )
     with context.progress("sampling for the score's scale", len(prompts)) as advance:
         completions = generate(
             backbone,

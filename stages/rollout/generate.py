@@ -6,8 +6,10 @@ distribution, and a truncated sampler makes the measured KL negative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -50,7 +52,7 @@ def generate(
         padded = left_pad([list(prompts[i]) for i in rows], chat.pad_id, backbone.device)
         with torch.random.fork_rng(devices=[backbone.device] if backbone.device.type == "cuda" else []):
             torch.manual_seed(stream(seed, purpose, start).initial_seed())
-            with backbone.model(role) as model:
+            with backbone.model(role) as model, _no_settings_of_its_own(model):
                 output = model.generate(
                     input_ids=padded.ids_BT,
                     attention_mask=padded.mask_BT.long(),
@@ -60,6 +62,18 @@ def generate(
             found[index] = _cut(ids, chat.stop_ids)
         on_batch(len(rows))
     return [found[index] for index in range(len(prompts))]
+
+
+@contextmanager
+def _no_settings_of_its_own(model: Any) -> Iterator[None]:
+    """What a model folder's generation_config.json says (min-p, penalties, beams) would fill whatever we leave out."""
+    from transformers import GenerationConfig
+
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _settings(chat: Chat, max_new_tokens: int, temperature: float):  # type: ignore[no-untyped-def]

@@ -36,6 +36,7 @@ def run(config: Config, context: Context) -> Result:
     heldout_rows = read_input(context, "data", "instruction", "heldout")
     encoded = [chat.encode(row.messages, row.tools, config.loss_on) for row in train_rows]
     cut = _check_tokens(encoded, chat, config, context)
+    heldout = _sequences(chat, heldout_rows, config.max_length)
 
     backbone = open_backbone(context.model)
     trained = hf.trained_weights(context)
@@ -46,7 +47,7 @@ def run(config: Config, context: Context) -> Result:
         return Result({})
     publish_policy(backbone, ROLE, chat, context.output, made_by="sft")
     del backbone  # TRL has changed its forward; and what is judged is what was saved
-    return _evaluate(config, context, chat, heldout_rows, cut)
+    return _evaluate(config, context, chat, heldout, cut)
 
 
 def _check_tokens(encoded: Sequence[Encoded], chat: Chat, config: Config, context: Context) -> dict[str, float]:
@@ -114,15 +115,12 @@ def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, row
         trained.eval()
 
 
-def _evaluate(
-    config: Config, context: Context, chat: Chat, heldout: Sequence[Instruction], cut: dict[str, float]
-) -> Result:
+def _evaluate(config: Config, context: Context, chat: Chat, rows: Sequences, cut: dict[str, float]) -> Result:
     """The tuned model against its input: loss on held-out rows, and what a program can check of its answers."""
     start = context.artifact("policy")
     backbone = open_backbone(context.model)
     backbone.load("input", start)
     backbone.load("tuned", Artifact("tuned", "policy", context.output))
-    rows = _sequences(chat, heldout, config.max_length)
     old_nll, new_nll = (_nll(backbone, role, rows, chat.pad_id) for role in ("input", "tuned"))
     lines = [before_after("loss (nats a token)", start.name, "tuned", old_nll, new_nll)]
     metrics = {**cut, "heldout/loss": sum(new_nll) / len(new_nll), "heldout/input_loss": sum(old_nll) / len(old_nll)}
@@ -144,7 +142,7 @@ def _evaluate(
 
 
 def _sequences(chat: Chat, rows: Sequence[Instruction], max_length: int) -> Sequences:
-    """Prompt and last answer of each row that fits."""
+    """Prompt and last answer of each row that fits; DataError if none does, while nothing has been trained yet."""
     prompts, completions = [], []
     for row in rows:
         encoded = chat.encode(row.messages, row.tools)
@@ -152,6 +150,12 @@ def _sequences(chat: Chat, rows: Sequence[Instruction], max_length: int) -> Sequ
         if len(encoded.input_ids) <= max_length:
             prompts.append(encoded.input_ids[:start])
             completions.append(encoded.input_ids[start:])
+    if not prompts:
+        raise DataError(
+            f"none of {len(rows)} held-out conversations fits into max_length {max_length}",
+            where="sft.data",
+            remedy="raise max_length",
+        )
     return Sequences(prompts, completions)
 
 

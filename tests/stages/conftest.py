@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_run import lora_model, write_rows
+from tiny_run import BASE, lora_model, write_rows
+from transformers import AutoModelForCausalLM
 
-from pipeline.contract import Artifact, ModelConfig
+from pipeline.contract import ModelConfig
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
 from stages.modeling.publish import publish_policy, publish_reward
-
-BASE = Artifact("base", "policy")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,17 +66,39 @@ def policies(model: ModelConfig, chat: Chat, tmp_path_factory: pytest.TempPathFa
     return folders
 
 
-@pytest.fixture(scope="session")
-def reward(model: ModelConfig, chat: Chat, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a published reward model: it likes last tokens that point along a fixed random direction."""
+def publish_scorer(model: ModelConfig, chat: Chat, folder: Path) -> Path:
+    """Publish a reward model that likes last tokens that point along a fixed random direction."""
     backbone = open_backbone(model)
     backbone.load("reward", BASE, trainable=True, seed=3)
     shake(backbone, "reward", 3, size=0.02)
     head = ScalarHead(backbone.hidden_size).initialise(torch.Generator().manual_seed(4))
-    folder = tmp_path_factory.mktemp("rewards") / "rm"
     folder.mkdir()
     publish_reward(backbone, "reward", head, chat, folder, {"normalization": None})
     return folder
+
+
+@pytest.fixture(scope="session")
+def reward(model: ModelConfig, chat: Chat, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_scorer(model, chat, tmp_path_factory.mktemp("rewards") / "rm")
+
+
+@pytest.fixture(scope="session")
+def loud(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
+    """The tiny model with weights ten times as large: every token matters to the next, and an adapter can steer it."""
+    folder = tmp_path_factory.mktemp("loud") / "model"
+    shutil.copytree(tiny_model, folder)
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.mul_(10)
+    model.save_pretrained(str(folder))
+    return lora_model(folder)
+
+
+@pytest.fixture(scope="session")
+def loud_reward(loud: ModelConfig, chat: Chat, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_scorer(loud, chat, tmp_path_factory.mktemp("rewards") / "loud")
 
 
 @pytest.fixture(scope="session")

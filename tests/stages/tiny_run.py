@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from pipeline.contract import Context, LoraConfig, ModelConfig
+from pipeline.contract import Artifact, Context, LoraConfig, ModelConfig
+
+BASE = Artifact("base", "policy")
 
 
 def lora_model(folder: Path, **changes: Any) -> ModelConfig:

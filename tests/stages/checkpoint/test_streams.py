@@ -9,10 +9,12 @@ import torch
 
 from stages.checkpoint.streams import permutation, stream
 
+GOLDEN_ORDER = [5, 7, 6, 2, 4, 0, 3, 1]  # torch.randperm on the seed `printf '17|ppo|prompts|0' | b2sum -l 64` gives
+
 
 def test_stream_gives_its_golden_seed() -> None:
-    # blake2b, 8 bytes, big-endian, of "17|ppo|3", modulo 2**63: worked out with `b2sum -l 64`
-    assert stream(17, "ppo", 3).initial_seed() == GOLDEN_SEED
+    # 0x556a5962fa368651, from `printf '17|ppo|3' | b2sum -l 64`, modulo 2**63
+    assert stream(17, "ppo", 3).initial_seed() == 6154830122394748497
 
 
 def test_permutation_gives_its_golden_values() -> None:

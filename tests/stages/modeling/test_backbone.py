@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BASE
-from tiny_run import full_model, lora_model, same_weights
+from tiny_run import BASE, full_model, lora_model, same_weights
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 

@@ -1,0 +1,179 @@
+"""evaluate on the tiny model: unique questions, and figures that equal a recomputation by hand."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import make_context, write_rows
+
+from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, Table, TaskConfig
+from pipeline.errors import DataError, Interrupted
+from stages import evaluate, rm, sft
+from stages.evaluate.answers import heldout_questions
+from stages.modeling.backbone import open_backbone
+from stages.modeling.chat import Chat
+from stages.modeling.heads import ScalarHead
+from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
+from stages.rollout.generate import generate
+from stages.rollout.score import score_rows, token_kl
+from stages.rollout.sequences import Sequences
+
+TASK = TaskConfig(json_schema={"type": "object"}, labels={"category": ("a", "b")})
+
+
+def source(path: Path, task: TaskConfig = TASK, **changes: Any) -> Source:
+    return Source("rows", DataSource(path=str(path), split="all", **changes), task)
+
+
+@pytest.fixture
+def context(model: ModelConfig, policies: list[Path], reward: Path, rows: dict[str, Path], tmp_path: Path) -> Context:
+    made = make_context(tmp_path / "out", model, candidates=["base", *policies], reward=reward, reference=policies[0],
+                        data=rows["prompts"])  # fmt: skip
+    return replace(made, data={"data": [source(rows["prompts"])]})
+
+
+@pytest.fixture
+def result(context: Context) -> Result:
+    return evaluate.run(evaluate.Config(candidates=("base",), data="rows", max_new_tokens=5, batch_size=5), context)
+
+
+def cell(table: Any, figure: str, column: str) -> str:
+    (row,) = [row for row in table.rows if row[0] == figure]
+    return str(row[table.columns.index(column)])
+
+
+def told(triple: tuple[float, float, float]) -> str:
+    mean, low, high = triple
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+
+
+@pytest.fixture
+def by_hand(model: ModelConfig, chat: Chat, policies: list[Path], reward: Path, tmp_path: Path) -> dict[str, Any]:
+    """Per candidate: answer lengths, whether they ended, scores, and KL to policy-1."""
+    backbone, head = open_backbone(model), ScalarHead.load(reward)
+    backbone.load("reward", Artifact("rm", "reward", reward))
+    backbone.load("policy-1", Artifact("a", "policy", policies[0]))
+    backbone.load("policy-2", Artifact("b", "policy", policies[1]))
+    backbone.load("base", Artifact("base", "policy"))
+    prompts = [chat.prompt_ids([{"role": "user", "content": f"question {i}"}]) for i in range(12)]
+    found: dict[str, Any] = {}
+    for name in ("base", "policy-1", "policy-2"):
+        answers = generate(backbone, name, chat, prompts, max_new_tokens=5, temperature=0.0, seed=1, purpose="x")
+        rows = Sequences(prompts, [c.ids for c in answers])
+        whole = [p + c.ids for p, c in zip(prompts, answers, strict=True)]
+        found[name] = {
+            "length": torch.tensor([float(len(c.ids)) for c in answers]),
+            "ended": torch.tensor([float(c.ids[-1] in chat.stop_ids) for c in answers]),
+            "proxy score": score_rows(backbone, "reward", head, whole, 0),
+            "KL to policy-1": token_kl(backbone, name, "policy-1", rows, 0).sum(1),
+        }
+    return found
+
+
+@pytest.mark.parametrize("figure", ["length", "ended", "proxy score", "KL to policy-1"])
+def test_table_and_intervals_equal_a_recomputation(result: Result, by_hand: dict[str, Any], figure: str) -> None:
+    table, differences, to_reference = result.fragments[:3]
+    for name, own in by_hand.items():
+        assert cell(table, figure, name) == told(bootstrap_ci(own[figure]))
+        expected = float(own[figure].mean())
+        assert result.metrics[f"{name}/{figure.replace(' ', '_')}"] == pytest.approx(expected, abs=1e-5)
+    for name in ("policy-1", "policy-2"):
+        expected_text = told(paired_bootstrap(by_hand[name][figure], by_hand["base"][figure]))
+        assert cell(differences, figure, name) == expected_text
+    expected_text = told(paired_bootstrap(by_hand["policy-2"][figure], by_hand["policy-1"][figure]))
+    assert cell(to_reference, figure, "policy-2") == expected_text
+
+
+def test_win_rate_counts_a_tie_half(result: Result, by_hand: dict[str, Any]) -> None:
+    base = by_hand["base"]["proxy score"]
+    for name in ("policy-1", "policy-2"):
+        own = by_hand[name]["proxy score"]
+        wins = (own > base).float() + 0.5 * (own == base).float()
+        assert result.metrics[f"{name}/win_rate_under_proxy"] == pytest.approx(float(wins.mean()))
+    assert "base/win_rate_under_proxy" not in result.metrics
+
+
+def test_kl_of_the_reference_to_itself_is_zero(result: Result) -> None:
+    assert result.metrics["policy-1/KL_to_policy-1"] == 0
+    assert result.metrics["base/KL_to_policy-1"] > 0
+
+
+def test_report_shows_prompts_answers_and_scores(result: Result, by_hand: dict[str, Any]) -> None:
+    samples = result.fragments[-1]
+    assert not isinstance(samples, Table)
+    assert samples.candidates == ["base", "policy-1", "policy-2"]
+    assert len(samples.rows) == 12 and len(samples.rows[0]["answers"]) == 3
+    assert samples.rows[3]["prompt"] == "user: question 3"
+    assert samples.rows[3]["scores"][1] == pytest.approx(float(by_hand["policy-1"]["proxy score"][3]), abs=1e-5)
+
+
+def test_score_is_in_the_normalised_units_of_its_head(context: Context, reward: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scaled"
+    shutil.copytree(reward, folder)
+    head = ScalarHead.load(reward)
+    head.mean.fill_(3.0)
+    head.std.fill_(2.0)
+    head.save(folder)
+    config = evaluate.Config(candidates=("base",), data="rows", max_new_tokens=5)
+    raw = evaluate.run(config, context).metrics["base/proxy_score"]
+    scaled = evaluate.run(
+        config, replace(context, inputs={**context.inputs, "reward": [Artifact("s", "reward", folder)]})
+    )
+    assert scaled.metrics["base/proxy_score"] == pytest.approx((raw - 3.0) / 2.0, abs=1e-5)
+
+
+def test_heldout_questions_hold_each_prompt_once_with_its_reference(chat: Chat, tmp_path: Path) -> None:
+    def row(i: int, **more: Any) -> dict[str, Any]:
+        return {"prompt": [{"role": "user", "content": f"question {i}"}], **more}
+
+    one = write_rows(tmp_path / "one.jsonl", [row(1), row(1), row(2)])
+    two = write_rows(tmp_path / "two.jsonl", [row(2, reference={"category": "a"}), row(3, reference={"category": "b"})])
+    found = heldout_questions([source(one), source(two)], chat, None, seed=1)
+    assert [q.text for q in found] == ["user: question 1", "user: question 2", "user: question 3"]
+    assert [q.reference for q in found] == [None, {"category": "a"}, {"category": "b"}]
+
+
+def test_limit_takes_the_same_questions_every_time(chat: Chat, rows: dict[str, Path]) -> None:
+    picked = [[q.text for q in heldout_questions([source(rows["prompts"])], chat, 5, seed)] for seed in (1, 1, 2)]
+    assert picked[0] == picked[1] != picked[2]
+    assert len(set(picked[0])) == 5
+    assert heldout_questions([source(rows["prompts"])], chat, 0, 1) == []
+
+
+def test_questions_are_of_the_heldout_side(chat: Chat, rows: dict[str, Path]) -> None:
+    given = Source("rows", DataSource(path=str(rows["prompts"])), heldout_fraction=0.3)
+    found = [q.text for q in heldout_questions([given], chat, None, 1)]
+    assert found == [f"user: question {i}" for i in (0, 1, 4, 11)]
+
+
+def test_stop_is_obeyed_between_batches(context: Context) -> None:
+    config = evaluate.Config(candidates=("base",), data="rows", max_new_tokens=2, batch_size=4)
+    with pytest.raises(Interrupted):
+        evaluate.run(config, replace(context, should_stop=lambda: True))
+
+
+def test_two_candidates_of_one_name_are_refused(context: Context, policies: list[Path]) -> None:
+    twice = [Artifact("sft", "policy", folder) for folder in policies]
+    config = evaluate.Config(candidates=("sft",), data="rows", max_new_tokens=2)
+    with pytest.raises(DataError, match="two candidates are called 'sft'"):
+        evaluate.run(config, replace(context, inputs={**context.inputs, "candidates": twice}))
+
+
+def test_chain_of_stages_can_be_judged(model: ModelConfig, rows: dict[str, Path], tmp_path: Path) -> None:
+    sft.run(
+        sft.Config(data="rows", max_steps=2, eval_prompts=0),
+        make_context(tmp_path / "sft", model, policy="base", data=rows["instructions"]),
+    )
+    rm.run(
+        rm.Config(data="rows", max_steps=2, normalize_prompts=4, max_new_tokens=4),
+        make_context(tmp_path / "rm", model, policy=tmp_path / "sft", data=rows["comparisons"]),
+    )
+    made = make_context(tmp_path / "out", model, candidates=["base", tmp_path / "sft"], reward=tmp_path / "rm",
+                        data=rows["instructions"])  # fmt: skip
+    result = evaluate.run(evaluate.Config(candidates=("base",), data="rows", max_new_tokens=4), made)
+    assert {"base/proxy_score", "sft/proxy_score", "sft/length"} <= result.metrics.keys()

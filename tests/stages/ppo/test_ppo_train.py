@@ -1,0 +1,313 @@
+"""ppo on the tiny model: exact ratios and gradients, a planted reward, and a stop in the middle of an iteration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import Log, full_model, lora_model, make_context, same_weights, weights, write_rows
+from torch import Tensor
+
+from pipeline.contract import Artifact, ModelConfig, Result
+from pipeline.errors import DataError, Interrupted, ModelError, StageFailed
+from stages import ppo, rm
+from stages.modeling.backbone import open_backbone
+from stages.modeling.chat import Chat
+from stages.modeling.heads import ScalarHead
+from stages.ppo.config import rates
+from stages.ppo.experience import POLICY, REFERENCE, REWARD, VALUE, Models, choose_prompts, collect
+from stages.ppo.update import Updater
+
+PROMPTS = [[5, 6, 7], [8], [9, 10], [11, 12, 13, 14], [15, 16], [17], [18, 19, 20], [21]]
+SMALL = {"data": "rows", "policy": "policy", "total_episodes": 16, "rollout_batch_size": 8, "num_ppo_epochs": 2,
+         "num_mini_batches": 2, "per_device_train_batch_size": 2, "max_new_tokens": 4, "eval_prompts": 0,
+         "learning_rate": 1e-2}  # fmt: skip
+
+
+def config(**changes: Any) -> ppo.Config:
+    return ppo.Config(**{**SMALL, **changes})
+
+
+def run(output: Path, model: ModelConfig, inputs: dict[str, Any], log: Log | None = None, *, keep: bool = False,
+        stop: int = 0, **changes: Any) -> Result:  # fmt: skip
+    return ppo.run(config(**changes), make_context(output, model, log, keep=keep, stop=stop, **inputs))
+
+
+@pytest.fixture
+def inputs(policies: list[Path], reward: Path, rows: dict[str, Path]) -> dict[str, Any]:
+    return {"policy": policies[0], "reference": policies[0], "reward": reward, "data": rows["prompts"]}
+
+
+@pytest.fixture
+def models(model: ModelConfig, chat: Chat, policies: list[Path], reward: Path) -> Models:
+    backbone = open_backbone(model)
+    backbone.load(POLICY, Artifact("p", "policy", policies[0]), trainable=True)
+    backbone.load(REFERENCE, Artifact("r", "policy", policies[1]))
+    backbone.load(REWARD, Artifact("rm", "reward", reward))
+    backbone.copy(VALUE, REWARD, trainable=True)
+    heads = [ScalarHead.load(reward) for _ in range(2)]
+    return Models(backbone, chat, heads[0].requires_grad_(False), heads[1])
+
+
+def gradients(models: Models, updater: Updater, experience: Any, cut: list[list[int]]) -> Tensor:
+    """Of every policy and value weight, as the optimizer would see them."""
+    seen: list[Tensor] = []
+    parameters = [*updater.policy.values(), *updater.value.values()]
+    updater._apply = lambda usable: seen.extend(p.grad.clone().flatten() for p in parameters)  # type: ignore[method-assign, union-attr]
+    for parameter in parameters:
+        parameter.grad = None
+    updater.step(experience, cut)
+    return torch.cat(seen)
+
+
+def test_first_ratio_is_one_when_nothing_has_been_trained(models: Models) -> None:
+    experience = collect(models, PROMPTS, config(temperature=0.7), 0.05, 17, 0)
+    updater = Updater(models, config(temperature=0.7), (1e-3, 1e-3))
+    found = updater.step(experience, experience.micro_batches)
+    assert found["policy/ratio_deviation"] < 1e-4
+    assert found["policy/clipfrac_avg"] == 0
+    assert found["loss/policy_avg"] == pytest.approx(0, abs=1e-5)  # minus the mean of standardised advantages
+    assert found["val/ratio"] == pytest.approx(1, abs=1e-4)
+    assert updater.step(experience, experience.micro_batches)["policy/ratio_deviation"] > 1e-4
+
+
+@pytest.mark.parametrize("cut", [[[0, 1], [2, 3], [4, 5], [6, 7]], [[3], [0, 1, 2, 4, 5, 6, 7]]])
+def test_gradient_is_the_same_however_a_minibatch_is_cut(models: Models, cut: list[list[int]]) -> None:
+    settings = config(max_grad_norm=1e9)
+    experience = collect(models, PROMPTS, settings, 0.05, 17, 0)
+    updater = Updater(models, settings, (1e-3, 1e-3))
+    updater.step(experience, experience.micro_batches)  # so that the ratios are not one
+    whole = gradients(models, updater, experience, [list(range(8))])
+    torch.testing.assert_close(gradients(models, updater, experience, cut), whole, atol=1e-6, rtol=1e-3)
+    assert whole.abs().max() > 1e-4
+
+
+def test_policy_and_value_gradients_are_clipped_apart(models: Models) -> None:
+    settings = config(max_grad_norm=1e-3)
+    experience = collect(models, PROMPTS, settings, 0.05, 17, 0)
+    updater = Updater(models, settings, (1e-3, 1e-3))
+    both = gradients(models, updater, experience, experience.micro_batches)
+    size = sum(p.numel() for p in updater.policy.values())
+    assert float(both[:size].norm()) == pytest.approx(1e-3, rel=1e-2)
+    assert float(both[size:].norm()) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_reference_and_reward_are_untouched_while_the_policy_learns(models: Models) -> None:
+    frozen = {role: [p.clone() for p in models.backbone.parameters(role).values()] for role in (REFERENCE, REWARD)}
+    moving = {role: [p.clone() for p in models.backbone.parameters(role).values()] for role in (POLICY, VALUE)}
+    head = models.reward_head.weight.clone()
+    experience = collect(models, PROMPTS, config(), 0.05, 17, 0)
+    updater = Updater(models, config(), (1e-2, 1e-2))
+    for _ in range(3):
+        updater.step(experience, experience.micro_batches)
+    for role, before in frozen.items():
+        assert all(map(torch.equal, before, models.backbone.parameters(role).values()))
+    for role, before in moving.items():
+        assert not any(map(torch.equal, before, models.backbone.parameters(role).values()))
+    assert torch.equal(head, models.reward_head.weight)
+    assert not torch.equal(head, models.value_head.weight)
+
+
+def test_value_starts_as_the_normalised_score(models: Models) -> None:
+    for head in (models.reward_head, models.value_head):
+        head.mean.fill_(0.3)
+        head.std.fill_(0.5)
+    experience = collect(models, [[5, 6, 7]], config(max_new_tokens=2, score_clip=100), 0.05, 17, 0)
+    row = experience.prompts[0] + experience.completions[0]
+    before_last = collect_score(models, row[:-1])
+    assert float(experience.values_BR[0, 1]) == pytest.approx(before_last, abs=1e-5)
+    assert float(experience.scores_B[0]) == pytest.approx(collect_score(models, row), abs=1e-5)
+
+
+@torch.no_grad()
+def collect_score(models: Models, row: list[int]) -> float:
+    with models.backbone.model(REWARD) as plain:
+        state = plain(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states[-1][0, -1]
+    return float((state @ models.reward_head.weight - models.reward_head.mean) / models.reward_head.std)
+
+
+def test_rewards_are_the_score_less_the_kl_and_the_missing_end(models: Models) -> None:
+    """gamma = lambda = 1: the return of the first token is the sum of all rewards of the answer."""
+    settings = config(gae_lambda=1.0, missing_eos_penalty=0.7)
+    experience = collect(models, PROMPTS, settings, 0.25, 17, 0)
+    assert 0 in experience.ended_B.tolist()
+    expected = experience.scores_B - 0.7 * (1 - experience.ended_B) - 0.25 * experience.kl_BR.sum(1)
+    torch.testing.assert_close(experience.returns_BR[:, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_ended_answer_pays_no_penalty_and_keeps_its_end_token(models: Models, chat: Chat) -> None:
+    stopping = replace_stops(chat, set(range(3, 384, 2)))  # half of the vocabulary ends an answer
+    experience = collect(replace(models, chat=stopping), PROMPTS * 4, config(gae_lambda=1.0), 0.0, 17, 0)
+    ended = experience.ended_B.bool()
+    assert 0 < int(ended.sum()) < 32
+    expected = experience.scores_B - (~ended).float()
+    torch.testing.assert_close(experience.returns_BR[:, 0], expected, atol=1e-5, rtol=0)
+    for completion, over in zip(experience.completions, ended.tolist(), strict=True):
+        assert (completion[-1] in stopping.stop_ids) == over
+        assert not set(completion[:-1]) & stopping.stop_ids
+    assert (experience.advantages_BR[~experience.sequences.mask_BR] == 0).all()
+
+
+def replace_stops(chat: Chat, stops: set[int]) -> Chat:
+    changed = object.__new__(Chat)
+    changed.__dict__ |= {**chat.__dict__, "stop_ids": frozenset(stops)}
+    return changed
+
+
+def test_scores_are_clipped(models: Models) -> None:
+    models.reward_head.std.fill_(1e-4)
+    scores = collect(models, PROMPTS, config(score_clip=2.0), 0.05, 17, 0).scores_B
+    assert set(scores.abs().tolist()) == {2.0}
+
+
+def test_kl_is_zero_when_the_policy_is_its_reference(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    log = Log()
+    run(tmp_path / "out", model, inputs, log, total_episodes=8)
+    assert log.metrics[0][1]["objective/kl"] == 0
+    assert log.metrics[0][1]["policy/ratio_deviation"] < 1e-4
+
+
+def test_planted_reward_is_raised(loud: ModelConfig, loud_reward: Path, inputs: dict[str, Any], tmp_path: Path) -> None:
+    """The reward likes last tokens that lie along one direction; the scores' own deviation is about 1."""
+    log = Log()
+    given = {**inputs, "policy": "base", "reference": "base", "reward": loud_reward}
+    settings = {"total_episodes": 15 * 128, "rollout_batch_size": 128, "max_new_tokens": 1, "num_mini_batches": 1,
+                "per_device_train_batch_size": 128, "kl_coef": 0.01, "eval_prompts": 4}  # fmt: skip
+    result = run(tmp_path / "out", loud, given, log, **settings)
+    scores = log.column("objective/scores")
+    assert sum(scores[-3:]) / 3 > sum(scores[:3]) / 3 + 0.4
+    assert 0.5 < log.column("objective/kl")[-1] < 6
+    assert result.metrics["heldout/kl"] > 0.1
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("stop", [2, 4, 6])  # calls are minibatches: 4 an iteration
+def test_stopped_and_resumed_run_ends_with_the_same_bits(
+    tiny_model: Path, inputs: dict[str, Any], tmp_path: Path, tuning: str, stop: int
+) -> None:
+    model = lora_model(tiny_model)
+    if tuning == "full":
+        model, inputs = full_model(tiny_model), full_inputs(tiny_model, inputs, tmp_path)
+    whole, parts = Log(), Log()
+    expected = run(tmp_path / "whole/out", model, inputs, whole, eval_prompts=2)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts/out", model, inputs, parts, keep=True, stop=stop, eval_prompts=2)
+    found = run(tmp_path / "parts/out", model, inputs, parts, keep=True, eval_prompts=2)
+    assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
+    assert (parts.metrics, found.metrics) == (whole.metrics, expected.metrics)
+    assert [step for step, _ in whole.metrics] == [1, 2]
+
+
+def full_inputs(tiny_model: Path, inputs: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The base as policy, and a reward model of whole weights."""
+    rows = [{"prompt": [{"role": "user", "content": f"question {i}"}], "completions": ["a", "b"], "ranks": [1, 2]}
+            for i in range(6)]  # fmt: skip
+    data = write_rows(folder / "pairs.jsonl", rows)
+    context = make_context(folder / "rm", full_model(tiny_model), policy="base", data=data)
+    rm.run(rm.Config(data="rows", max_steps=1, normalize_prompts=0), context)
+    return {**inputs, "policy": "base", "reference": "base", "reward": folder / "rm"}
+
+
+def test_killed_run_goes_on_from_its_last_checkpoint(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    whole, parts = Log(), Log()
+    run(tmp_path / "whole/out", model, inputs, whole, total_episodes=24)
+    context = make_context(tmp_path / "parts/out", model, parts, keep=True, **inputs)
+
+    class Killed(Exception):
+        pass
+
+    def die(step: int, metrics: Any) -> None:
+        parts.log(step, metrics)
+        if step == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        ppo.run(config(total_episodes=24), replace(context, log_metrics=die))
+    run(tmp_path / "parts/out", model, inputs, parts, keep=True, total_episodes=24)
+    assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
+    assert parts.metrics == whole.metrics
+
+
+def test_size_of_a_forward_does_not_change_the_first_iteration(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    results = []
+    for size in (1, 8):
+        log = Log()
+        run(tmp_path / f"{size}/out", model, inputs, log, total_episodes=8, num_mini_batches=1, num_ppo_epochs=1,
+            per_device_train_batch_size=size)  # fmt: skip
+        results.append(log.metrics[0][1])
+    for name in ("objective/scores", "objective/entropy", "loss/value_avg", "policy/grad_norm", "value/grad_norm"):
+        assert results[0][name] == pytest.approx(results[1][name], rel=1e-3)
+
+
+def test_optimizer_steps_are_epochs_times_minibatches(model: ModelConfig, inputs: dict[str, Any], tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    steps: list[int] = []
+    original = Updater.step
+    monkeypatch.setattr(Updater, "step", lambda self, *given: steps.append(1) or original(self, *given))
+    run(tmp_path / "out", model, inputs, num_ppo_epochs=3, num_mini_batches=4, total_episodes=8)
+    assert len(steps) == 12
+
+
+def test_batch_is_left_early_when_the_policy_has_moved_too_far(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    original = Updater.step
+    monkeypatch.setattr(Updater, "step", lambda self, *given: steps.append(1) or original(self, *given))
+    run(tmp_path / "out", model, inputs, total_episodes=8, num_ppo_epochs=4, num_mini_batches=1, target_kl=1e-7)
+    assert len(steps) == 2
+
+
+@pytest.mark.parametrize("size", [3, 7, 10])
+def test_every_prompt_is_chosen_once_a_pass(size: int) -> None:
+    settings = config(rollout_batch_size=size, num_mini_batches=1)
+    chosen = [tuple(p) for i in range(-(-24 // size)) for p in choose_prompts(PROMPTS, settings, 17, i)]
+    for start in (0, 8, 16):
+        assert Counter(chosen[start : start + 8]) == Counter(map(tuple, PROMPTS))
+    assert chosen[:8] != chosen[8:16]
+
+
+def test_rates_are_the_configs_or_the_usual(model: ModelConfig, tiny_model: Path) -> None:
+    assert rates(config(learning_rate=None), model) == pytest.approx((3e-5, 9e-5))
+    assert rates(config(learning_rate=None), full_model(tiny_model)) == pytest.approx((3e-6, 9e-6))
+    assert rates(config(learning_rate=1e-3, value_learning_rate=2e-3), model) == pytest.approx((1e-3, 2e-3))
+
+
+def test_lora_dropout_is_refused(tiny_model: Path, inputs: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"needs lora\.dropout 0"):
+        run(tmp_path / "out", lora_model(tiny_model, dropout=0.1), inputs)
+
+
+def test_prompts_that_never_fit_are_refused(model: ModelConfig, inputs: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="fits into max_prompt_length 3"):
+        run(tmp_path / "out", model, inputs, max_prompt_length=3)
+
+
+def test_run_gives_up_when_three_steps_in_a_row_are_not_finite(models: Models) -> None:
+    experience = collect(models, PROMPTS, config(), 0.05, 17, 0)
+    experience.advantages_BR.fill_(float("nan"))
+    updater = Updater(models, config(), (1e-2, 1e-2))
+    before = {name: p.clone() for name, p in updater.policy.items()}
+    for _ in range(2):
+        updater.step(experience, experience.micro_batches)
+    assert updater.num_skipped == 2
+    assert all(torch.equal(p, before[name]) for name, p in updater.policy.items())
+    with pytest.raises(StageFailed, match="not finite 3 times"):
+        updater.step(experience, experience.micro_batches)
+
+
+def test_output_holds_the_policy_alone(model: ModelConfig, inputs: dict[str, Any], tmp_path: Path) -> None:
+    run(tmp_path / "out", model, inputs, total_episodes=8)
+    assert not (tmp_path / "out/head.safetensors").exists()
+    assert weights(tmp_path / "out").keys() == weights(inputs["policy"]).keys()
+    assert not same_weights(tmp_path / "out", inputs["policy"])

@@ -1,0 +1,233 @@
+"""rm on the tiny model: how pairs weigh, what it learns, what it saves, and that a stop changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_run import Log, full_model, lora_model, make_context, same_weights, write_rows
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from pipeline.contract import Artifact, ModelConfig, Result
+from pipeline.errors import DataError, Interrupted, ModelError
+from stages import rm
+from stages.checkpoint.streams import permutation
+from stages.formats.records import Comparison, Ranking
+from stages.modeling.backbone import Backbone, open_backbone
+from stages.modeling.chat import Chat
+from stages.modeling.heads import ScalarHead
+from stages.rm.data import Ranked, all_pairs, batches
+from stages.rm.train import _rate_factor, _schedule, _step
+from stages.rollout.generate import generate
+from stages.rollout.score import score_rows
+
+PARTS = [
+    Ranked([[5, 6, 2], [5, 7, 2]], [(0, 1)], [2, 2]),
+    Ranked([[8, 9, 2], [8, 10, 11, 2], [8, 12, 2]], [(0, 1), (0, 2), (1, 2)], [2, 3, 2]),
+    Ranked([[13, 14, 2], [13, 15, 16, 17, 2]], [(1, 0)], [2, 4]),
+    Ranked([[5, 18, 2], [5, 19, 2], [5, 20, 2]], [(2, 0), (2, 1)], [2, 2, 2]),
+]
+
+
+def run(output: Path, model: ModelConfig, rows: dict[str, Path], log: Log | None = None, *, policy: Path | str = "base",
+        keep: bool = False, stop: int = 0, **changes: Any) -> Result:  # fmt: skip
+    config = rm.Config(**{"data": "rows", "max_steps": 3, "normalize_prompts": 0, "max_length": 96, **changes})
+    return rm.run(
+        config, make_context(output, model, log, keep=keep, stop=stop, policy=policy, data=rows["comparisons"])
+    )
+
+
+@pytest.fixture
+def trunk(backbone: Backbone, policies: list[Path]) -> tuple[Backbone, ScalarHead]:
+    backbone.load("reward", Artifact("p", "policy", policies[0]), trainable=True)
+    return backbone, ScalarHead(backbone.hidden_size).initialise(torch.Generator().manual_seed(1))
+
+
+def gradients(
+    trunk: tuple[Backbone, ScalarHead], chat: Chat, cut: list[list[Ranked]]
+) -> tuple[Tensor, dict[str, float]]:
+    backbone, head = trunk
+    parameters = [*backbone.parameters("reward").values(), head.weight]
+    for parameter in parameters:
+        parameter.grad = None
+    metrics = _step(rm.Config(data="rows", center_rewards_coefficient=0.1), backbone, head, chat, cut)
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), metrics
+
+
+@pytest.mark.parametrize("cut", [[PARTS[:1], PARTS[1:]], [[part] for part in PARTS]])
+def test_gradient_is_the_same_however_the_prompts_are_cut(
+    trunk: tuple[Backbone, ScalarHead], chat: Chat, cut: list[list[Ranked]]
+) -> None:
+    whole, figures = gradients(trunk, chat, [PARTS])
+    found, same = gradients(trunk, chat, cut)
+    torch.testing.assert_close(found, whole, atol=1e-6, rtol=1e-4)
+    assert same == pytest.approx(figures, abs=1e-5)
+
+
+def test_each_prompt_weighs_the_same_when_one_has_more_pairs(trunk: tuple[Backbone, ScalarHead], chat: Chat) -> None:
+    whole, _ = gradients(trunk, chat, [PARTS])
+    alone = [gradients(trunk, chat, [[part]])[0] for part in PARTS]
+    torch.testing.assert_close(whole, torch.stack(alone).mean(0), atol=1e-6, rtol=1e-4)
+
+
+def test_loss_is_the_mean_of_each_prompts_mean_over_its_pairs(trunk: tuple[Backbone, ScalarHead], chat: Chat) -> None:
+    backbone, head = trunk
+    losses = []
+    for part in PARTS:
+        raw = [float(score_rows(backbone, "reward", head, [row], 0)) for row in part.rows]
+        own = [torch.tensor(1 + 2.718281828459045 ** (raw[lost] - raw[won])).log() for won, lost in part.pairs]
+        losses.append(sum(own) / len(own))
+    assert gradients(trunk, chat, [PARTS])[1]["loss"] == pytest.approx(float(sum(losses) / 4), abs=1e-5)
+
+
+def test_ties_and_unranked_answers_give_no_pair() -> None:
+    turn = ({"role": "user", "content": "q"},)
+    rankings = (Ranking("a", (2, 1, 2)), Ranking("b", (1, 1, 1)), Ranking("c", (1, None, 2)))
+    record = Comparison("id", turn, ("x", "y", "z"), rankings)
+    assert all_pairs(record) == [(1, 0), (1, 2), (0, 2)]
+
+
+def test_tied_and_long_comparisons_are_left_out_and_counted(model: ModelConfig, tmp_path: Path) -> None:
+    prompts = [{"role": "user", "content": f"question {i}"} for i in (0, 2, 3, 5, 6)]
+    answers = [["a", "b"], ["a", "b"], ["a", "b"], ["a", "w " * 90], ["a", "b"]]
+    ranks = [[1, 2], [1, 2], [1, 1], [1, 2], [2, 1]]
+    table = [{"prompt": [p], "completions": c, "ranks": r} for p, c, r in zip(prompts, answers, ranks, strict=True)]
+    log = Log()
+    result = run(tmp_path / "out", model, {"comparisons": write_rows(tmp_path / "c.jsonl", table)}, log)
+    assert "2 comparisons, 2 pairs" in log.said[0] and "1 without an order, 1 longer" in log.said[0]
+    assert (result.metrics["data/num_pairs"], result.metrics["data/num_left_out"]) == (2, 2)
+
+
+def test_comparisons_without_any_order_are_refused(model: ModelConfig, tmp_path: Path) -> None:
+    table = [
+        {"prompt": [{"role": "user", "content": f"question {i}"}], "completions": ["a", "b"], "ranks": [1, 1]}
+        for i in range(5)
+    ]
+    with pytest.raises(DataError, match="no order"):
+        run(tmp_path / "out", model, {"comparisons": write_rows(tmp_path / "c.jsonl", table)})
+
+
+def test_planted_preference_is_learnt(model: ModelConfig, rows: dict[str, Path], tmp_path: Path) -> None:
+    log = Log()
+    result = run(tmp_path / "out", model, rows, log, max_steps=30, learning_rate=1e-2, head_learning_rate=1e-2)
+    assert result.metrics["heldout/accuracy"] > 0.9
+    assert result.metrics["heldout/num_pairs"] == 10  # of 7 held-out prompts: 3 have three answers, two of them tied
+    assert log.column("loss")[-1] < log.column("loss")[0]
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_saved_model_scores_the_same_in_plain_libraries(
+    tiny_model: Path, rows: dict[str, Path], tmp_path: Path, tuning: str
+) -> None:
+    from peft import PeftModel
+
+    config = lora_model(tiny_model) if tuning == "lora" else full_model(tiny_model)
+    run(tmp_path / "out", config, rows, learning_rate=1e-2, normalize_prompts=4, max_new_tokens=4)
+    plain: Any = AutoModelForCausalLM.from_pretrained(str(tiny_model if tuning == "lora" else tmp_path / "out"))
+    plain = PeftModel.from_pretrained(plain, str(tmp_path / "out")).eval() if tuning == "lora" else plain.eval()
+    saved = load_file(tmp_path / "out/head.safetensors")
+    with torch.no_grad():
+        state = plain(input_ids=torch.tensor([[5, 6, 2]]), output_hidden_states=True).hidden_states[-1][0, -1]
+    expected = (state @ saved["weight"] - saved["mean"]) / saved["std"]
+
+    backbone, head = open_backbone(config), ScalarHead.load(tmp_path / "out")
+    backbone.load("reward", Artifact("rm", "reward", tmp_path / "out"))
+    raw = score_rows(backbone, "reward", head, [[5, 6, 2]], 0)
+    torch.testing.assert_close((raw[0] - head.mean) / head.std, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_normalised_scores_have_mean_0_and_deviation_1_on_the_sampled_answers(
+    model: ModelConfig, chat: Chat, rows: dict[str, Path], policies: list[Path], tmp_path: Path
+) -> None:
+    run(tmp_path / "out", model, rows, policy=policies[0], normalize_prompts=64, max_new_tokens=5)
+    backbone, head = open_backbone(model), ScalarHead.load(tmp_path / "out")
+    backbone.load("reward", Artifact("rm", "reward", tmp_path / "out"))
+    backbone.load("start", Artifact("p", "policy", policies[0]))
+    trained = [i for i in range(16) if i not in (0, 1, 4, 11, 12, 14, 15)]  # the hash holds those out
+    order = permutation(9, 17, "rm", "normalize")
+    prompts = [chat.prompt_ids([{"role": "user", "content": f"question {trained[i]}"}]) for i in order]
+    settings: dict[str, Any] = {"max_new_tokens": 5, "temperature": 1.0, "seed": 17, "purpose": "rm-normalize"}
+    note = json.loads((tmp_path / "out/posttune.json").read_text())["normalization"]
+    sampled = generate(backbone, "start", chat, prompts, **settings)
+    raw = score_rows(backbone, "reward", head, [p + c.ids for p, c in zip(prompts, sampled, strict=True)], 0)
+    scores = (raw - head.mean) / head.std
+    assert (float(scores.mean()), float(scores.std())) == pytest.approx((0, 1), abs=1e-3)
+    assert note["num_samples"] == 9
+
+
+def test_one_prompt_is_refused_for_the_scale(model: ModelConfig, rows: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no deviation"):
+        run(tmp_path / "out", model, rows, normalize_prompts=1)
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_stopped_and_resumed_run_ends_with_the_same_bits(
+    tiny_model: Path, rows: dict[str, Path], tmp_path: Path, tuning: str
+) -> None:
+    config = lora_model(tiny_model) if tuning == "lora" else full_model(tiny_model)
+    whole, parts = Log(), Log()
+    same: dict[str, Any] = {
+        "max_steps": 6,
+        "save_steps": 4,
+        "learning_rate": 1e-2,
+        "normalize_prompts": 4,
+        "max_new_tokens": 4,
+    }
+    expected = run(tmp_path / "whole/out", config, rows, whole, **same)
+    for stop in (2, 3):  # after step 2, and after step 5
+        with pytest.raises(Interrupted):
+            run(tmp_path / "parts/out", config, rows, parts, keep=True, stop=stop, **same)
+    found = run(tmp_path / "parts/out", config, rows, parts, keep=True, **same)
+    assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
+    assert (parts.metrics, found.metrics) == (whole.metrics, expected.metrics)
+
+
+def test_killed_run_goes_on_from_its_last_checkpoint(model: ModelConfig, rows: dict[str, Path], tmp_path: Path) -> None:
+    whole, parts = Log(), Log()
+    run(tmp_path / "whole/out", model, rows, whole, max_steps=5)
+
+    class Killed(Exception):
+        pass
+
+    def die(step: int, metrics: object) -> None:
+        parts.log(step, metrics)  # type: ignore[arg-type]
+        if step == 4:
+            raise Killed
+
+    config = rm.Config(data="rows", max_steps=5, normalize_prompts=0, max_length=96, save_steps=3)
+    context = make_context(tmp_path / "parts/out", model, parts, keep=True, policy="base", data=rows["comparisons"])
+    context.log_metrics = die
+    with pytest.raises(Killed):
+        rm.run(config, context)
+    run(tmp_path / "parts/out", model, rows, parts, keep=True, max_steps=5, save_steps=3)
+    assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
+    assert parts.metrics == whole.metrics
+
+
+@pytest.mark.parametrize("prompts", [7, 8])
+def test_every_prompt_is_seen_once_an_epoch(prompts: int) -> None:
+    config = rm.Config(data="rows", num_train_epochs=2, per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    steps = list(_schedule(config, prompts, seed=17))
+    seen = [i for step in steps for part in step for i in part]
+    assert len(steps) == 4
+    assert sorted(seen[:prompts]) == sorted(seen[prompts:]) == list(range(prompts))
+    assert seen[:prompts] != seen[prompts:]
+
+
+def test_batches_keep_the_short_rest() -> None:
+    assert batches([3, 1, 2], 2) == [[3, 1], [2]]
+
+
+def test_rate_warms_up_and_falls_to_a_small_last_step() -> None:
+    factors = [_rate_factor(step, 10, 0.2) for step in range(10)]
+    assert factors == pytest.approx([1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+
+
+def test_reward_model_without_its_head_is_refused(policies: list[Path]) -> None:
+    with pytest.raises(ModelError, match="no score head"):
+        ScalarHead.load(policies[0])
