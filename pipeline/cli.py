@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from pipeline import __version__
 from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, UserError
@@ -21,7 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Instruction tuning, reward models from ranked comparisons, PPO and DPO, in resumable stages.",
 )
-console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 RecipePath = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="A recipe file, for example recipes/quickstart.yaml.")
@@ -139,7 +137,7 @@ def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _say(text: str) -> None:
-    console.print(text)
+    typer.echo(text)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -72,19 +72,11 @@ class ModelConfig(Frozen):
 
     model_name_or_path: str = Field(min_length=1)  # a hub id, a folder, or package:<name>
     revision: str | None = None  # a hub commit, tag or branch
-    # auto: bfloat16 under LoRA, whose small trained weights stay float32; float32 where every weight is
-    # trained, since bfloat16 rounds small updates away.
+    # auto: float32 where every weight is trained; under LoRA bfloat16 if the GPU or CPU multiplies it. plan says which
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
     lora: LoraConfig | None = None  # left out: every weight is trained
     trust_remote_code: bool = False  # runs code from the model's repository; leave off unless you read it
     attn_implementation: str | None = None
-
-    @property
-    def weights_dtype(self) -> str:
-        """The name of the torch dtype the base weights are loaded in."""
-        if self.dtype != "auto":
-            return self.dtype
-        return "bfloat16" if self.lora else "float32"
 
 
 class DataSource(Frozen):

@@ -32,7 +32,7 @@ from pipeline.store import write_atomically
 from pipeline.terminal import Terminal
 from pipeline.tracking import Tracker
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "wandb", "tokenizers", "safetensors")
+PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "wandb", "tokenizers", "safetensors")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,11 @@ from pydantic import Field
 from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
 from stages.modeling.memory import training_estimate
 
+Loss = Literal[
+    "sigmoid", "sigmoid_norm", "length_margin", "cdpo", "robust", "hinge", "ipo", "ipo_sum", "apo_zero", "apo_down",
+    "sppo_hard", "nca_pair", "bco_pair",
+]  # fmt: skip
+
 
 class Config(StageConfig):
     """Keys keep the names of transformers and TRL."""
@@ -21,7 +26,9 @@ class Config(StageConfig):
     reference: Annotated[str | None, Input(role="policy", default="policy")] = None  # what it is held near
     data: Annotated[Names, Input(records="comparison")]
     beta: float = Field(0.1, gt=0)  # raising it holds the policy nearer to the reference (Rafailov et al. 2023)
-    loss_type: Literal["sigmoid", "hinge", "ipo", "robust", "apo_zero", "sigmoid_norm"] = "sigmoid"
+    loss_type: Loss = "sigmoid"  # see stages/objectives/dpo.py
+    label_smoothing: float = Field(0.1, gt=0, lt=0.5)  # cdpo and robust: the share of rankings believed wrong
+    alpha: float = Field(0.01, ge=0)  # length_margin: nats a token by which a longer winner must win more
     sft_weight: float = Field(0.0, ge=0)  # adds that much of the chosen answers' own loss, against their collapse
     pairs_per_prompt: int | None = Field(None, gt=0)  # the pairs furthest apart in rank first; left out: all
     learning_rate: float | None = Field(None, gt=0)  # left out: 1e-5 with LoRA, 1e-6 without (TRL's)

@@ -1,21 +1,24 @@
 """Direct preference optimisation: a policy learns from ranked answers without a reward model.
 
-From a policy, a reference and comparisons to a policy (Rafailov et al. 2023). TRL's DPOTrainer does the
-optimisation; a ranking of K answers becomes pairs, ties giving none. The reference is a named artifact
-whose weights are put in place at every start, a resume included.
+From a policy, a reference and comparisons to a policy (Rafailov et al. 2023, and its kin in objectives/dpo.py).
+A ranking of K answers becomes pairs, ties giving none; a pair's prompt is computed once for both answers. The
+reference is a named artifact; its log-probabilities are worked out once, before the first step, in the
+micro-batches of the first epoch, so that the loss starts at exactly log 2.
 
 Alone: `posttune run recipes/quickstart.yaml dpo`
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError
-from stages.checkpoint import trainer as hf
 from stages.dpo.config import Config, rate
 from stages.evaluate.answers import ask, before_after, heldout_questions, mean_interval, measure, told, with_interval
 from stages.formats.inputs import read_input
@@ -24,13 +27,32 @@ from stages.formats.records import Comparison
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.publish import publish_policy
+from stages.objectives.dpo import LOSSES, extra_inputs, implicit_rewards
 from stages.objectives.preference import ranking_pairs
 from stages.objectives.statistics import bootstrap_ci
 from stages.rollout.score import in_batches, logprobs
 from stages.rollout.sequences import Sequences
+from stages.training.loop import Objective, Settings, Step, fit, schedule
 
-ROLE = "default"  # the adapter name that TRL copies as its reference
-Pair = tuple[Comparison, int, int]  # the comparison, the winner's and the loser's position
+POLICY, REFERENCE = "policy", "reference"
+FIGURES = (
+    "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
+    "logps/rejected",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt with a better and a worse answer, as ids."""
+
+    id: str  # of the comparison it comes from
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def longest(self) -> int:
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
 def run(config: Config, context: Context) -> Result:
@@ -39,15 +61,13 @@ def run(config: Config, context: Context) -> Result:
     train = _pairs(config, context, chat, "train")
     heldout = _pairs(config, context, chat, "heldout")
     backbone = open_backbone(context.model)
-    trained = hf.trained_weights(context)
-    backbone.load(ROLE, trained or context.artifact("policy"), trainable=True, seed=context.seed)
-    backbone.load("reference", context.artifact("reference"))
-    if trained is None:
-        _train(config, context, chat, backbone, train)
+    backbone.load(POLICY, context.artifact("policy"), trainable=True, seed=context.seed)
+    backbone.load(REFERENCE, context.artifact("reference"))
+    _train(config, context, backbone, train)
     if not context.chief:
         return Result({})
-    publish_policy(backbone, ROLE, chat, context.output, made_by="dpo")
-    del backbone  # TRL has changed its forward; and what is judged is what was saved
+    publish_policy(backbone, POLICY, chat, context.output, made_by="dpo")
+    del backbone  # what is judged is what was saved
     return _evaluate(config, context, chat, heldout)
 
 
@@ -64,11 +84,11 @@ def _pairs(config: Config, context: Context, chat: Chat, side: Side) -> list[Pai
         ]
         own.sort(key=lambda pair: -pair[3])
         for _, winner, loser, _ in own[: config.pairs_per_prompt]:
-            length = max(len(ids) for ids in _ids(chat, record, winner, loser))
-            if length > config.max_length:
+            pair = _encode(chat, record, winner, loser)
+            if pair.longest > config.max_length:
                 too_long += 1
             else:
-                pairs.append((record, winner, loser))
+                pairs.append(pair)
     if not pairs:
         raise DataError(
             f"{len(records)} {side} comparisons give no pair: all are tied, or longer than max_length "
@@ -80,90 +100,79 @@ def _pairs(config: Config, context: Context, chat: Chat, side: Side) -> list[Pai
     return pairs
 
 
-def _ids(chat: Chat, record: Comparison, *positions: int) -> list[list[int]]:
-    prompt = chat.prompt_ids(record.prompt)
-    return [prompt + chat.completion_ids(record.prompt, record.completions[i]) for i in positions]
-
-
-def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, pairs: list[Pair]) -> None:
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    scratch = context.output.parent / "trainer.tmp"
-    dataset = Dataset.from_list(
-        [
-            {
-                "prompt": [dict(m) for m in record.prompt],
-                "chosen": [_turn(record, winner)],
-                "rejected": [_turn(record, loser)],
-            }
-            for record, winner, loser in pairs
-        ]
-    )
-    losses = [config.loss_type, "sft"] if config.sft_weight else [config.loss_type]
-    arguments = DPOConfig(
-        **hf.arguments(config, context, scratch, backbone.device.type == "cpu"),
-        learning_rate=rate(config, context.model),
-        beta=config.beta,
-        loss_type=losses,
-        loss_weights=[1.0, config.sft_weight] if config.sft_weight else None,
-    )
-    with backbone.model(ROLE) as model:
-        adapters = getattr(backbone, "peft", None)
-        reference = None
-        if adapters is None:
-            with backbone.model("reference") as whole:
-                reference = whole
-        trained: Any = adapters or model
-        trainer = DPOTrainer(
-            model=trained, ref_model=reference, args=arguments, train_dataset=dataset, processing_class=chat.tokenizer
-        )
-        # TRL would also train what the template writes after the end-of-turn token; generation never sees that.
-        trainer.train_dataset = Dataset.from_list([_tokens(chat, pair) for pair in pairs])
-        if adapters is not None:
-            _set_reference(adapters, backbone)
-        hf.train(trainer, context, scratch, "training")
-        trained.eval()
-
-
-def _tokens(chat: Chat, pair: Pair) -> dict[str, list[int]]:
-    """A row as TRL's collator reads it, in the ids of every other stage."""
-    record, winner, loser = pair
-    prompt = chat.prompt_ids(record.prompt)
+def _encode(chat: Chat, record: Comparison, winner: int, loser: int) -> Pair:
     chosen, rejected = (chat.completion_ids(record.prompt, record.completions[i]) for i in (winner, loser))
-    return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+    return Pair(record.id, chat.prompt_ids(record.prompt), chosen, rejected)
 
 
-def _turn(record: Comparison, position: int) -> dict[str, str]:
-    return {"role": "assistant", "content": record.completions[position]}
+def _train(config: Config, context: Context, backbone: Backbone, pairs: list[Pair]) -> None:
+    steps = schedule(config, len(pairs), context.seed, "dpo")
+    reference_P2 = _reference_logprobs(backbone, pairs, steps, context)
+    fixed = {"label_smoothing": config.label_smoothing, "alpha": config.alpha}
+
+    def backward(part: list[int], total: float) -> dict[str, float]:
+        sequences = _both_sides([pairs[item] for item in part])
+        chosen, rejected = logprobs(backbone, POLICY, sequences).sum(1).chunk(2)
+        ref_chosen, ref_rejected = reference_P2[part].to(chosen.device).unbind(1)
+        lengths_w, lengths_l = sequences.mask_BR.sum(1).to(chosen.device).chunk(2)
+        known = {**fixed, "lengths_w": lengths_w, "lengths_l": lengths_l}
+        wanted = {name: known[name] for name in extra_inputs(config.loss_type)}
+        losses = LOSSES[config.loss_type](chosen, rejected, ref_chosen, ref_rejected, config.beta, **wanted)
+        if config.sft_weight:
+            losses = losses - config.sft_weight * chosen / lengths_w
+        (losses.sum() / total).backward()
+        won, lost = implicit_rewards(chosen, rejected, ref_chosen, ref_rejected, config.beta)
+        found = (losses, won, lost, won - lost, (won > lost).float(), chosen, rejected)
+        return {name: float(values.detach().sum()) / total for name, values in zip(FIGURES, found, strict=True)}
+
+    settings = Settings(
+        purpose="dpo",
+        groups=[(backbone.parameters(POLICY), rate(config, context.model))],
+        steps=steps,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        max_grad_norm=config.max_grad_norm,
+        save_steps=config.save_steps,
+        logging_steps=config.logging_steps,
+        counted={"num_tokens": lambda item: sum(_both_sides([pairs[item]]).lengths)},
+    )
+    with backbone.learning(POLICY, config.gradient_checkpointing):
+        fit(settings, Objective(lambda item: 1.0, backward, FIGURES), context)
 
 
-def _set_reference(adapters: Any, backbone: Backbone) -> None:
-    """TRL has made its `ref` adapter a copy of the policy; the recipe's reference may be another artifact."""
-    ours = backbone.parameters("reference") if "reference" in adapters.peft_config else {}
-    with torch.no_grad():
-        for name, parameter in adapters.named_parameters():
-            if ".ref." in name:
-                source = ours.get(name.replace(".ref.", ".reference."))
-                if source is not None:
-                    parameter.copy_(source)
-                elif "lora_B" in name:
-                    parameter.zero_()  # the base itself is the reference
+@torch.no_grad()
+def _reference_logprobs(backbone: Backbone, pairs: Sequence[Pair], steps: Sequence[Step], context: Context) -> Tensor:
+    """The reference's log-probability of both answers of each pair that training will meet, [P, 2]."""
+    found = torch.zeros(len(pairs), 2)
+    parts = _first_meetings(steps)
+    with context.progress("reference log-probabilities", len(parts)) as advance:
+        for part in parts:
+            both = logprobs(backbone, REFERENCE, _both_sides([pairs[item] for item in part])).sum(1)
+            found[part] = both.float().cpu().view(2, -1).T
+            advance(1)
+    return found
+
+
+def _first_meetings(steps: Sequence[Step]) -> list[list[int]]:
+    """The micro-batches, in order, that hold a pair not met before."""
+    parts, met = [], set[int]()
+    for part in (part for step in steps for part in step):
+        if not met.issuperset(part):
+            parts.append(part)
+            met.update(part)
+    return parts
 
 
 def _evaluate(config: Config, context: Context, chat: Chat, pairs: list[Pair]) -> Result:
     """Held-out pair accuracy of the implicit reward, the chosen answers' drift, and answers before and after."""
     backbone = open_backbone(context.model)
-    backbone.load("reference", context.artifact("reference"))
+    backbone.load(REFERENCE, context.artifact("reference"))
     backbone.load("tuned", Artifact("tuned", "policy", context.output))
     reference = context.artifact("reference").name
-    sequences = _both_sides(chat, pairs)
-    own, other = (
-        in_batches(lambda part, role=r: logprobs(backbone, role, part, chat.pad_id)[0], sequences)[0].sum(1)  # type: ignore[misc]
-        for r in ("tuned", "reference")
-    )
+    sequences = _both_sides(pairs)
+    own, other = (in_batches(partial(logprobs, backbone, role), sequences)[0].sum(1) for role in ("tuned", REFERENCE))
     chosen, rejected = (own - other)[: len(pairs)], (own - other)[len(pairs) :]
-    accuracy = bootstrap_ci((chosen > rejected).float(), groups=[record.id for record, _, _ in pairs])
+    accuracy = bootstrap_ci((chosen > rejected).float(), groups=[pair.id for pair in pairs])
     drift = mean_interval(chosen.tolist())
     rows = [
         ["implicit-reward pair accuracy", None, with_interval(accuracy), None],
@@ -180,7 +189,7 @@ def _evaluate(config: Config, context: Context, chat: Chat, pairs: list[Pair]) -
     if questions:
         old, new = (
             measure(questions, ask(backbone, role, chat, questions, context, max_new_tokens=config.max_new_tokens))
-            for role in ("reference", "tuned")
+            for role in (REFERENCE, "tuned")
         )
         rows += [before_after(name, reference, "dpo", old[name], new[name]) for name in new]
         metrics |= {f"heldout/{name}": mean_interval(values)[0] for name, values in new.items()}
@@ -191,12 +200,6 @@ def _evaluate(config: Config, context: Context, chat: Chat, pairs: list[Pair]) -
     return Result(metrics, [table], told(rows))
 
 
-def _both_sides(chat: Chat, pairs: list[Pair]) -> Sequences:
-    """All winners, then all losers."""
-    prompts, completions = [], []
-    for side in (1, 2):
-        for pair in pairs:
-            record, position = pair[0], pair[side]
-            prompts.append(chat.prompt_ids(record.prompt))
-            completions.append(chat.completion_ids(record.prompt, record.completions[position]))  # type: ignore[call-overload]
-    return Sequences(prompts, completions)
+def _both_sides(pairs: Sequence[Pair]) -> Sequences:
+    """All winners, then all losers; a prompt is computed once for both."""
+    return Sequences([pair.prompt for pair in pairs] * 2, [p.chosen for p in pairs] + [p.rejected for p in pairs])

@@ -26,9 +26,9 @@ from stages.evaluate.answers import (
 )
 from stages.evaluate.config import Config
 from stages.modeling.backbone import Backbone, open_backbone
-from stages.modeling.chat import Chat, load_chat
+from stages.modeling.chat import load_chat
 from stages.modeling.heads import ScalarHead
-from stages.rollout.score import in_batches, score_rows, token_kl
+from stages.rollout.score import all_scores, in_batches, token_kl
 
 Figures = dict[str, list[float | None]]  # a figure's value for each question
 
@@ -68,9 +68,9 @@ def run(config: Config, context: Context) -> Result:
         )
         for c in candidates
     }
-    figures = {c.name: _figures(backbone, chat, questions, answers[c.name], judges) for c in candidates}
+    figures = {c.name: _figures(backbone, questions, answers[c.name], judges) for c in candidates}
     _add_win_rates(figures, judges)
-    _add_kl(context, backbone, chat, questions, candidates, answers, figures)
+    _add_kl(context, backbone, questions, candidates, answers, figures)
     return _result(config, questions, answers, figures, judges, _baselines(context, list(figures)))
 
 
@@ -101,13 +101,11 @@ def _load_judges(context: Context, backbone: Backbone) -> list[Judge]:
     return judges
 
 
-def _figures(
-    backbone: Backbone, chat: Chat, questions: Sequence[Question], answers: Answers, judges: Sequence[Judge]
-) -> Figures:
+def _figures(backbone: Backbone, questions: Sequence[Question], answers: Answers, judges: Sequence[Judge]) -> Figures:
     figures = measure(questions, answers)
-    rows = [q.ids + c.ids for q, c in zip(questions, answers.completions, strict=True)]
+    sequences = answers.sequences(questions)
     for judge in judges:
-        raw = score_rows(backbone, judge.role, judge.head, rows, chat.pad_id)
+        raw = all_scores(backbone, judge.role, judge.head, sequences)
         figures[judge.name] = ((raw - judge.head.mean.cpu()) / judge.head.std.cpu()).tolist()
     return figures
 
@@ -126,7 +124,6 @@ def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[Judge]) -> N
 def _add_kl(
     context: Context,
     backbone: Backbone,
-    chat: Chat,
     questions: Sequence[Question],
     candidates: Sequence[Artifact],
     answers: Mapping[str, Answers],
@@ -141,7 +138,7 @@ def _add_kl(
     if not known:
         backbone.load(role, reference)
     for candidate in candidates:
-        measured = partial(token_kl, backbone, _role(candidate), role, pad_id=chat.pad_id)
+        measured = partial(token_kl, backbone, _role(candidate), role)
         (kl_BR,) = in_batches(measured, answers[candidate.name].sequences(questions))
         figures[candidate.name]["KL to " + reference.name] = kl_BR.sum(1).tolist()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,10 @@ from torch import Tensor, nn
 
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
+from stages.modeling import ragged
 from stages.modeling.locate import Location, locate
+from stages.modeling.precision import weights_dtype
+from stages.modeling.ragged import Ragged
 
 # Models that change the logits after the head; our fused scorer multiplies by the head alone.
 LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
@@ -34,8 +38,10 @@ class Backbone(ABC):
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         self.location: Location = locate(config)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype: torch.dtype = getattr(torch, config.weights_dtype)
+        own = int(os.environ.get("LOCAL_RANK", "0"))  # of several processes on one machine, each has its GPU
+        self.device = torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
+        self.dtype_name = weights_dtype(config, on_gpu=self.device.type == "cuda")
+        self.dtype: torch.dtype = getattr(torch, self.dtype_name)
 
     @abstractmethod
     def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
@@ -57,11 +63,36 @@ class Backbone(ABC):
     def save(self, role: str, folder: Path) -> None:
         """Write the role so that plain transformers/peft can load it."""
 
-    def hidden(self, role: str, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """Last hidden states of right-padded rows, before the language-model head."""
+    def hidden(self, role: str, rows: Ragged) -> Tensor:
+        """Last hidden states [M, D] of all tokens of the rows, before the language-model head."""
         with self.model(role) as model:
             trunk = getattr(model, model.base_model_prefix)
-            return trunk(input_ids=ids_BT, attention_mask=mask_BT.long(), use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+            if model.config._attn_implementation == ragged.NAME:
+                # transformers makes no mask of its own where it is given one of four dimensions
+                layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
+            else:
+                layout = {"attention_mask": rows.dense_mask(self.device)}
+            return trunk(  # type: ignore[no-any-return]
+                input_ids=rows.ids_N.to(self.device)[None],
+                position_ids=rows.positions_N.to(self.device)[None],
+                use_cache=False,
+                **layout,
+            ).last_hidden_state[0]
+
+    @contextmanager
+    def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:
+        """Training mode where something asks for it: dropout, or activations computed twice rather than kept."""
+        dropout = self.config.lora is not None and self.config.lora.dropout > 0
+        with self.model(role) as model:
+            if gradient_checkpointing:
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.train(dropout or gradient_checkpointing)
+            try:
+                yield
+            finally:
+                model.eval()
+                if gradient_checkpointing:
+                    model.gradient_checkpointing_disable()
 
     def lm_head(self, role: str) -> Tensor:
         """The head's weight [V, D] for this role."""
@@ -72,9 +103,16 @@ class Backbone(ABC):
                     raise ModelError(
                         f"this model rescales its logits ({name}), which the scorer does not know",
                         where=self.location.label,
-                        remedy="use a model without it for ppo",
+                        remedy="use a model without it",
                     )
-            return model.get_output_embeddings().weight  # type: ignore[no-any-return]
+            head = model.get_output_embeddings()
+            if getattr(head, "bias", None) is not None:
+                raise ModelError(
+                    "this model's language-model head has a bias, which the scorer does not know",
+                    where=self.location.label,
+                    remedy="use a model without it",
+                )
+            return head.weight  # type: ignore[no-any-return]
 
     @property
     @abstractmethod
@@ -90,7 +128,7 @@ class Backbone(ABC):
                 revision=revision,
                 dtype=self.dtype,
                 trust_remote_code=self.config.trust_remote_code,
-                **({"attn_implementation": self.config.attn_implementation} if self.config.attn_implementation else {}),
+                attn_implementation=self.config.attn_implementation or self._default_attention(),
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
@@ -99,6 +137,13 @@ class Backbone(ABC):
                 remedy="check model_name_or_path, and the network for a hub id",
             ) from error
         return model.to(self.device).eval()
+
+    def _default_attention(self) -> str:
+        """On a CPU attention row by row skips what a mask would only hide; a GPU wants one kernel call."""
+        if self.device.type != "cpu":
+            return "sdpa"
+        ragged.register()
+        return ragged.NAME
 
 
 class SharedBackbone(Backbone):

@@ -25,6 +25,15 @@ class Encoded:
     input_ids: list[int]
     completion_mask: list[int]
 
+    @property
+    def trained(self) -> list[int]:
+        """The positions of the tokens that count in the loss; nothing precedes the first token, so it never does."""
+        return [place for place, counts in enumerate(self.completion_mask) if counts and place]
+
+    @property
+    def num_trained(self) -> int:
+        return len(self.trained)
+
 
 class Chat:
     """A tokenizer with its chat template, checked once for the traps that ruin a training run."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Estimate, ModelConfig
+from stages.modeling.precision import weights_dtype
 
 
 def training_estimate(model: ModelConfig, tokens: int, *, num_models: int, keep_logits: bool) -> Estimate:
@@ -20,7 +21,8 @@ def training_estimate(model: ModelConfig, tokens: int, *, num_models: int, keep_
     if config is None:
         return Estimate(notes=("memory not foretold: the model's config is not on this machine yet",))
     parameters = _parameters(config)
-    width = 2 if model.weights_dtype == "bfloat16" else 4
+    dtype = weights_dtype(model)
+    width = 2 if dtype == "bfloat16" else 4
     if model.lora:
         trained = _lora_parameters(config, model.lora.r)
         weights = parameters * width + num_models * trained * 16
@@ -30,7 +32,11 @@ def training_estimate(model: ModelConfig, tokens: int, *, num_models: int, keep_
     logits = tokens * config["vocab_size"] * 4 * 3 if keep_logits else 0  # logits, their gradient, the softmax
     total = (weights + activations + logits) / 2**30
     return Estimate(
-        total, (f"about {total:.1f} GB of memory at {tokens} tokens a forward (plus about 0.6 GB for the libraries)",)
+        total,
+        (
+            f"about {total:.1f} GB of memory at {tokens} tokens a forward, base weights in {dtype} "
+            "(plus about 0.6 GB for the libraries)",
+        ),
     )
 
 

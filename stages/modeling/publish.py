@@ -31,7 +31,7 @@ def _publish(backbone: Backbone, role: str, chat: Chat, folder: Path, notes: Map
     backbone.save(role, folder)
     chat.tokenizer.save_pretrained(str(folder))
     tuning = "lora" if backbone.config.lora else "full"
-    info = {"tuning": tuning, "base": backbone.location.label, "dtype": backbone.config.weights_dtype, **notes}
+    info = {"tuning": tuning, "base": backbone.location.label, "dtype": backbone.dtype_name, **notes}
     (folder / "posttune.json").write_text(json.dumps(info, indent=1), "utf-8")
     kind: Role = notes["role"]
     (folder / "README.md").write_text(_readme(kind, tuning, backbone), "utf-8")
@@ -52,13 +52,13 @@ def _readme(kind: Role, tuning: str, backbone: Backbone) -> str:
             "from peft import PeftModel",
             "",
             f"base = ...  # folder or hub id of {backbone.location.label}",
-            f"model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.{backbone.config.weights_dtype})",
+            f"model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.{backbone.dtype_name})",
             'model = PeftModel.from_pretrained(model, ".").eval()',
         ]
     else:
         lines += [
             "",
-            f'model = AutoModelForCausalLM.from_pretrained(".", dtype=torch.{backbone.config.weights_dtype}).eval()',
+            f'model = AutoModelForCausalLM.from_pretrained(".", dtype=torch.{backbone.dtype_name}).eval()',
         ]
     lines += ['tokenizer = AutoTokenizer.from_pretrained(".")']
     if kind == "reward":

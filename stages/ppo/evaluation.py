@@ -81,14 +81,13 @@ def evaluate(config: Config, context: Context, models: Models) -> Result:
 
 
 def _scores(models: Models, questions: list[Question], answers: Answers, config: Config) -> list[float | None]:
-    rows = [q.ids + c.ids for q, c in zip(questions, answers.completions, strict=True)]
-    return [float(score) for score in score_answers(models, rows, config)]
+    return [float(score) for score in score_answers(models, answers.sequences(questions), config)]
 
 
 def _kl(models: Models, questions: list[Question], answers: Answers, config: Config) -> list[float | None]:
     """KL over the vocabulary summed along each answer: the answers are the policy's own samples at this temperature."""
     (kl_BR,) = in_batches(
-        lambda part: token_kl(models.backbone, POLICY, REFERENCE, part, models.chat.pad_id, config.temperature),
+        lambda part: token_kl(models.backbone, POLICY, REFERENCE, part, config.temperature),
         answers.sequences(questions),
     )
     return [float(value) for value in kl_BR.sum(1)]

@@ -21,7 +21,7 @@ from stages.objectives.kl import kl_k1
 from stages.objectives.masked import standardize
 from stages.ppo.config import Config
 from stages.rollout.generate import generate
-from stages.rollout.score import logprobs, score_rows, values
+from stages.rollout.score import all_scores, logprobs, logprobs_and_entropy, values
 from stages.rollout.sequences import Sequences
 
 POLICY, REFERENCE, REWARD, VALUE = "policy", "reference", "reward", "value"
@@ -121,22 +121,21 @@ def collect(
     old, entropy = _by_micro_batch(
         micro_batches,
         sequences,
-        lambda part: logprobs(models.backbone, POLICY, part, models.chat.pad_id, config.temperature),
+        lambda part: logprobs_and_entropy(models.backbone, POLICY, part, config.temperature),
     )
-    reference, _ = _by_micro_batch(
+    (reference,) = _by_micro_batch(
         micro_batches,
         sequences,
-        lambda part: logprobs(models.backbone, REFERENCE, part, models.chat.pad_id, config.temperature),
+        lambda part: (logprobs(models.backbone, REFERENCE, part, config.temperature),),
     )
     (value,) = _by_micro_batch(
         micro_batches,
         sequences,
-        lambda part: (values(models.backbone, VALUE, models.value_head, part, models.chat.pad_id),),
+        lambda part: (values(models.backbone, VALUE, models.value_head, part),),
     )
 
     # 3. one score a completion, on its last token; an unfinished answer pays the penalty
-    rows = [p + c for p, c in zip(sequences.prompts, sequences.completions, strict=True)]
-    scores_B = score_answers(models, rows, config)
+    scores_B = score_answers(models, sequences, config)
     penalised_B = scores_B - config.missing_eos_penalty * (1 - ended_B)
 
     # 4. rewards, advantages, returns
@@ -159,10 +158,10 @@ def collect(
     )
 
 
-def score_answers(models: Models, rows: list[list[int]], config: Config) -> Tensor:
-    """The reward model's normalised, clipped score of each whole row, [B]."""
+def score_answers(models: Models, sequences: Sequences, config: Config) -> Tensor:
+    """The reward model's normalised, clipped score of each row, [B]."""
     head = models.reward_head
-    raw = score_rows(models.backbone, REWARD, head, rows, models.chat.pad_id)
+    raw = all_scores(models.backbone, REWARD, head, sequences)
     return ((raw - head.mean.cpu()) / head.std.cpu()).clamp(-config.score_clip, config.score_clip)
 
 

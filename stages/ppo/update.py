@@ -78,7 +78,7 @@ class Updater:
     def _policy_gradient(self, experience: Experience, rows: list[int], totals: Totals) -> None:
         part = experience.sequences.select(rows)
         mask, old, advantages = _cut(part.mask_BR, rows, experience.old_logprobs_BR, experience.advantages_BR)
-        new, _ = logprobs(self.models.backbone, POLICY, part, self.models.chat.pad_id, self.config.temperature)
+        new = logprobs(self.models.backbone, POLICY, part, self.config.temperature)
         mask, old, advantages = (t.to(new.device) for t in (mask, old, advantages))
         loss = clipped_policy_loss(new, old, advantages, self.config.clip_range)
         token_mean_over(loss, mask, totals.num_tokens).backward()
@@ -97,7 +97,7 @@ class Updater:
     def _value_gradient(self, experience: Experience, rows: list[int], totals: Totals) -> None:
         part = experience.sequences.select(rows)
         mask, old, returns = _cut(part.mask_BR, rows, experience.values_BR, experience.returns_BR)
-        new = values(self.models.backbone, VALUE, self.models.value_head, part, self.models.chat.pad_id)
+        new = values(self.models.backbone, VALUE, self.models.value_head, part)
         mask, old, returns = (t.to(new.device) for t in (mask, old, returns))
         loss = clipped_value_loss(new, old, returns, self.config.clip_range_value)
         (self.config.value_coef * token_mean_over(loss, mask, totals.num_tokens)).backward()

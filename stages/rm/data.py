@@ -12,15 +12,21 @@ from stages.formats.load import Side
 from stages.formats.records import Comparison
 from stages.modeling.chat import Chat
 from stages.objectives.preference import ranking_pairs
+from stages.rollout.sequences import Sequences
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One prompt's completions as whole rows of ids, and its pairs (winner, loser) by position."""
+    """One prompt's completions as ids, and its pairs (winner, loser) by position."""
 
-    rows: list[list[int]]
+    prompt: list[int]
+    completions: list[list[int]]
     pairs: list[tuple[int, int]]
-    completion_lengths: list[int]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt with its longest completion."""
+        return len(self.prompt) + max(len(completion) for completion in self.completions)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Comparisons:
 
     @property
     def num_tokens(self) -> int:
-        return sum(len(row) for item in self.ranked for row in item.rows)
+        return sum(len(item.prompt) + len(c) for item in self.ranked for c in item.completions)
 
     def describe(self) -> str:
         left_out = f"; left out: {self.num_tied} without an order, {self.num_too_long} longer than max_length"
@@ -49,7 +55,7 @@ def read_comparisons(context: Context, field: str, chat: Chat, side: Side, max_l
     records = read_input(context, field if context.data.get(field) else "data", "comparison", side)
     items = [_encode(record, chat) for record in records]
     ordered = [item for item in items if item.pairs]
-    fitting = [item for item in ordered if max(len(row) for row in item.rows) <= max_length]
+    fitting = [item for item in ordered if item.longest <= max_length]
     if not fitting:
         raise DataError(
             f"none of {len(records)} {side} comparisons can be used: {len(items) - len(ordered)} have no "
@@ -60,10 +66,15 @@ def read_comparisons(context: Context, field: str, chat: Chat, side: Side, max_l
     return Comparisons(fitting, len(items) - len(ordered), len(ordered) - len(fitting))
 
 
+def sequences(items: Sequence[Ranked]) -> Sequences:
+    """All completions of all items, in order, each behind its prompt."""
+    rows = [(item.prompt, completion) for item in items for completion in item.completions]
+    return Sequences([prompt for prompt, _ in rows], [completion for _, completion in rows])
+
+
 def _encode(record: Comparison, chat: Chat) -> Ranked:
-    prompt = chat.prompt_ids(record.prompt)
     completions = [chat.completion_ids(record.prompt, text) for text in record.completions]
-    return Ranked([prompt + completion for completion in completions], all_pairs(record), [len(c) for c in completions])
+    return Ranked(chat.prompt_ids(record.prompt), completions, all_pairs(record))
 
 
 def all_pairs(record: Comparison) -> list[tuple[int, int]]:
@@ -72,8 +83,3 @@ def all_pairs(record: Comparison) -> list[tuple[int, int]]:
     for ranking in record.rankings:
         pairs += ranking_pairs(ranking.ranks)
     return pairs
-
-
-def batches(order: Sequence[int], size: int) -> list[list[int]]:
-    """Consecutive groups of at most `size`; the last may be smaller, so that no prompt is skipped."""
-    return [list(order[i : i + size]) for i in range(0, len(order), size)]

@@ -11,16 +11,13 @@ Alone: `posttune run recipes/quickstart.yaml rm`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.contract import Artifact, Context, Result, Table
-from pipeline.errors import DataError, Interrupted, StageFailed
-from stages.checkpoint import state as checkpoint
-from stages.checkpoint import store
+from pipeline.errors import DataError, StageFailed
 from stages.checkpoint.streams import permutation, stream
 from stages.evaluate.answers import with_interval
 from stages.formats.inputs import read_input
@@ -31,11 +28,14 @@ from stages.modeling.publish import publish_reward
 from stages.objectives.preference import bradley_terry, centering, group_mean, kwise_bradley_terry
 from stages.objectives.statistics import bootstrap_ci
 from stages.rm.config import Config, rate
-from stages.rm.data import Comparisons, Ranked, batches, read_comparisons
+from stages.rm.data import Comparisons, Ranked, read_comparisons, sequences
 from stages.rollout.generate import generate
-from stages.rollout.score import score_rows, scores
+from stages.rollout.score import all_scores, scores
+from stages.rollout.sequences import Sequences
+from stages.training.loop import Objective, Settings, fit, schedule
 
 ROLE = "reward"
+FIGURES = ("loss", "rewards/accuracies", "rewards/margins", "rewards/mean")
 
 
 def run(config: Config, context: Context) -> Result:
@@ -48,93 +48,55 @@ def run(config: Config, context: Context) -> Result:
     backbone = open_backbone(context.model)
     backbone.load(ROLE, context.artifact("policy"), trainable=True, seed=context.seed)
     head = ScalarHead(backbone.hidden_size).initialise(stream(context.seed, "rm", "head")).to(backbone.device)
-    _train(config, context, backbone, head, chat, train.ranked)
+    _train(config, context, backbone, head, train.ranked)
     notes = _normalize(config, context, backbone, head, chat)
     publish_reward(backbone, ROLE, head, chat, context.output, notes)
-    _check_saved(context, backbone, head, chat, heldout.ranked[0])
-    return _evaluate(backbone, head, chat, train, heldout)
+    _check_saved(context, backbone, head, heldout.ranked[0])
+    return _evaluate(backbone, head, train, heldout)
 
 
-def _train(
-    config: Config, context: Context, backbone: Backbone, head: ScalarHead, chat: Chat, data: list[Ranked]
-) -> None:
-    parameters = {**backbone.parameters(ROLE), "head": head.weight}
-    trunk = [p for name, p in parameters.items() if name != "head"]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": trunk, "lr": rate(config, context.model)},
-            {"params": [head.weight], "lr": config.head_learning_rate},
+def _train(config: Config, context: Context, backbone: Backbone, head: ScalarHead, data: list[Ranked]) -> None:
+    steps = schedule(config, len(data), context.seed, "rm")
+    settings = Settings(
+        purpose="rm",
+        groups=[
+            (backbone.parameters(ROLE), rate(config, context.model)),
+            ({"head": head.weight}, config.head_learning_rate),
         ],
-        weight_decay=0.0,
+        steps=steps,
+        warmup_steps=config.warmup_ratio * len(steps),
+        max_grad_norm=config.max_grad_norm,
+        save_steps=config.save_steps,
+        logging_steps=config.logging_steps,
+        counted={"num_tokens": lambda item: sum(sequences([data[item]]).lengths)},
     )
-    peak_rates = [group["lr"] for group in optimizer.param_groups]
-    schedule = list(_schedule(config, len(data), context.seed))
-    step = _resume(context, parameters, optimizer)
-    with context.progress("training", len(schedule)) as advance:
-        advance(step)
-        while step < len(schedule):
-            for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
-                group["lr"] = peak * _rate_factor(step, len(schedule), config.warmup_ratio)
-            metrics = _step(config, backbone, head, chat, [[data[i] for i in part] for part in schedule[step]])
-            norm = torch.nn.utils.clip_grad_norm_(list(parameters.values()), config.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            advance(1)
-            if step % config.logging_steps == 0 or step == len(schedule):
-                context.log_metrics(
-                    step, {**metrics, "grad_norm": float(norm), "learning_rate": optimizer.param_groups[0]["lr"]}
-                )
-            stop = context.should_stop() and step < len(schedule)
-            if context.checkpoints and (stop or step % config.save_steps == 0 or step == len(schedule)):
-                _save(context, step, parameters, optimizer)
-            if stop:
-                raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
+
+    def backward(part: list[int], total: float) -> dict[str, float]:
+        return _backward(config, backbone, head, [data[item] for item in part], total)
+
+    with backbone.learning(ROLE):
+        fit(settings, Objective(lambda item: 1.0, backward, FIGURES), context)
 
 
-def _schedule(config: Config, num_prompts: int, seed: int) -> Iterator[list[list[int]]]:
-    """Each optimizer step's micro-batches of prompts; a function of the config and the seed alone."""
-    steps = 0
-    for epoch in range(config.num_train_epochs if config.max_steps is None else config.max_steps):
-        parts = batches(permutation(num_prompts, seed, "rm", "order", epoch), config.per_device_train_batch_size)
-        for start in range(0, len(parts), config.gradient_accumulation_steps):
-            if config.max_steps is not None and steps == config.max_steps:
-                return
-            yield parts[start : start + config.gradient_accumulation_steps]
-            steps += 1
-
-
-def _rate_factor(step: int, total: int, warmup_ratio: float) -> float:
-    """Linear warm-up, then linear to zero."""
-    warmup = warmup_ratio * total
-    return (step + 1) / (warmup + 1) if step < warmup else (total - step) / max(total - warmup, 1)
-
-
-def _step(
-    config: Config, backbone: Backbone, head: ScalarHead, chat: Chat, parts: list[list[Ranked]]
+def _backward(
+    config: Config, backbone: Backbone, head: ScalarHead, part: list[Ranked], num_prompts: float
 ) -> dict[str, float]:
-    """Accumulate the gradient of the mean loss over all prompts of one optimizer step."""
-    num_prompts = sum(len(part) for part in parts)
-    sums: dict[str, float] = {}
-    for part in parts:
-        rows = [row for item in part for row in item.rows]
-        scores_N = scores(backbone, ROLE, head, rows, chat.pad_id)
-        pairs_P2, group_P = (index.to(scores_N.device) for index in _pairs(part))
-        loss_G = kwise_bradley_terry(scores_N, pairs_P2, group_P)
-        chosen, rejected = scores_N[pairs_P2[:, 0]], scores_N[pairs_P2[:, 1]]
-        # Every term is a mean over a prompt's pairs, so that the sums do not depend on which prompts share a forward.
-        centre = config.center_rewards_coefficient * group_mean(centering(chosen, rejected), group_P).sum()
-        ((loss_G.sum() + centre) / num_prompts).backward()
-        margins = (chosen - rejected).detach()
-        found = {
-            "loss": loss_G.sum().item(),
-            "rewards/accuracies": group_mean((margins > 0).float(), group_P).sum().item(),
-            "rewards/margins": group_mean(margins, group_P).sum().item(),
-            "rewards/mean": sum(own.mean().item() for own in scores_N.detach().split([len(i.rows) for i in part])),
-        }
-        for name, value in found.items():
-            sums[name] = sums.get(name, 0.0) + value / num_prompts
-    return sums
+    """Accumulate these prompts' share of the gradient of the mean loss over all prompts of one optimizer step."""
+    scores_N = scores(backbone, ROLE, head, sequences(part))
+    pairs_P2, group_P = (index.to(scores_N.device) for index in _pairs(part))
+    loss_G = kwise_bradley_terry(scores_N, pairs_P2, group_P)
+    chosen, rejected = scores_N[pairs_P2[:, 0]], scores_N[pairs_P2[:, 1]]
+    # Every term is a mean over a prompt's pairs, so that the sums do not depend on which prompts share a forward.
+    centre = config.center_rewards_coefficient * group_mean(centering(chosen, rejected), group_P).sum()
+    ((loss_G.sum() + centre) / num_prompts).backward()
+    margins = (chosen - rejected).detach()
+    found = (
+        loss_G.sum().item(),
+        group_mean((margins > 0).float(), group_P).sum().item(),
+        group_mean(margins, group_P).sum().item(),
+        sum(own.mean().item() for own in scores_N.detach().split([len(i.completions) for i in part])),
+    )
+    return {name: value / num_prompts for name, value in zip(FIGURES, found, strict=True)}
 
 
 def _pairs(part: list[Ranked]) -> tuple[Tensor, Tensor]:
@@ -143,7 +105,7 @@ def _pairs(part: list[Ranked]) -> tuple[Tensor, Tensor]:
     for group, item in enumerate(part):
         pairs += [(winner + offset, loser + offset) for winner, loser in item.pairs]
         groups += [group] * len(item.pairs)
-        offset += len(item.rows)
+        offset += len(item.completions)
     return torch.tensor(pairs), torch.tensor(groups)
 
 
@@ -173,7 +135,7 @@ def _normalize(config: Config, context: Context, backbone: Backbone, head: Scala
             purpose="rm-normalize",
             on_batch=advance,
         )
-    raw = score_rows(backbone, ROLE, head, [p + c.ids for p, c in zip(prompts, completions, strict=True)], chat.pad_id)
+    raw = all_scores(backbone, ROLE, head, Sequences(prompts, [c.ids for c in completions]))
     mean, std = raw.mean(), raw.std().clamp_min(1e-6)
     head.mean.copy_(mean)
     head.std.copy_(std)
@@ -181,12 +143,12 @@ def _normalize(config: Config, context: Context, backbone: Backbone, head: Scala
     return {"normalization": {"mean": float(mean), "std": float(std), "num_samples": len(raw), "policy": start.digest}}
 
 
-def _check_saved(context: Context, backbone: Backbone, head: ScalarHead, chat: Chat, probe: Ranked) -> None:
+def _check_saved(context: Context, backbone: Backbone, head: ScalarHead, probe: Ranked) -> None:
     """Load what was saved and compare scores: an adapter saved without its head scores at random."""
     saved = Artifact("saved", "reward", context.output)
     backbone.load("saved", saved)
-    again = score_rows(backbone, "saved", ScalarHead.load(context.output).to(backbone.device), probe.rows, chat.pad_id)
-    now = score_rows(backbone, ROLE, head, probe.rows, chat.pad_id)
+    again = all_scores(backbone, "saved", ScalarHead.load(context.output).to(backbone.device), sequences([probe]))
+    now = all_scores(backbone, ROLE, head, sequences([probe]))
     if not torch.allclose(again, now, atol=1e-3, rtol=1e-3):
         raise StageFailed(
             f"the saved reward model scores differently after loading: {again.tolist()} against {now.tolist()}",
@@ -195,8 +157,8 @@ def _check_saved(context: Context, backbone: Backbone, head: ScalarHead, chat: C
         )
 
 
-def _evaluate(backbone: Backbone, head: ScalarHead, chat: Chat, train: Comparisons, heldout: Comparisons) -> Result:
-    right, longer, nll, groups = _judge(backbone, head, chat, heldout)
+def _evaluate(backbone: Backbone, head: ScalarHead, train: Comparisons, heldout: Comparisons) -> Result:
+    right, longer, nll, groups = _judge(backbone, head, heldout)
     accuracy = bootstrap_ci(right, groups=groups)
     by_length = bootstrap_ci(longer, groups=groups)
     rows = [
@@ -226,39 +188,17 @@ def _evaluate(backbone: Backbone, head: ScalarHead, chat: Chat, train: Compariso
     return Result(metrics, [Table("Reward model on held-out comparisons", ["figure", "value"], rows, note)], summary)
 
 
-def _judge(
-    backbone: Backbone, head: ScalarHead, chat: Chat, data: Comparisons
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _judge(backbone: Backbone, head: ScalarHead, data: Comparisons) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Per held-out pair: is the winner scored higher, is it longer (a half for equal), its NLL, its prompt."""
-    flat = score_rows(backbone, ROLE, head, [row for item in data.ranked for row in item.rows], chat.pad_id)
+    flat = all_scores(backbone, ROLE, head, sequences(data.ranked))
     right, longer, nll, groups, offset = [], [], [], [], 0
     for group, item in enumerate(data.ranked):
         for winner, loser in item.pairs:
             won, lost = flat[offset + winner], flat[offset + loser]
             right.append(float(won > lost))
-            lengths = item.completion_lengths[winner] - item.completion_lengths[loser]
+            lengths = len(item.completions[winner]) - len(item.completions[loser])
             longer.append(0.5 if lengths == 0 else float(lengths > 0))
             nll.append(float(bradley_terry(won, lost)))
             groups.append(group)
-        offset += len(item.rows)
+        offset += len(item.completions)
     return torch.tensor(right), torch.tensor(longer), torch.tensor(nll), torch.tensor(groups)
-
-
-def _save(context: Context, step: int, parameters: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    assert context.checkpoints is not None, "only called with a place to save to"
-    state = {"parameters": checkpoint.tensors(parameters), "optimizer": optimizer.state_dict()}
-    store.save(context.checkpoints, step, lambda folder: checkpoint.write(folder, state))
-
-
-def _resume(context: Context, parameters: dict[str, Any], optimizer: torch.optim.Optimizer) -> int:
-    """Restore the newest good checkpoint; returns the steps it has done."""
-    found = store.newest(context.checkpoints, context.say)
-    if found is None:
-        return 0
-    step, folder = found
-    state = checkpoint.read(folder)
-    checkpoint.restore(parameters, state["parameters"])
-    optimizer.load_state_dict(state["optimizer"])
-    context.rewind(step)
-    context.say(f"going on from step {step}")
-    return step

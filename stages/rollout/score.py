@@ -1,6 +1,8 @@
-"""Log-probabilities, values and scores of given sequences, by one forward without padding logits.
+"""One path from given sequences to log-probabilities, values and scores; every objective and evaluation shares it.
 
-The language-model head is applied only where a completion token is predicted. Shapes as in sequences.py.
+Rows lie end to end without padding, an equal prompt is computed once (modeling/ragged.py), and a head is
+applied only where a number is read off: the language-model head before each completion token, a value head
+there too, a score head at the last token. Shapes as in sequences.py.
 """
 
 from __future__ import annotations
@@ -11,38 +13,58 @@ import torch
 from torch import Tensor
 
 from stages.modeling.backbone import Backbone
-from stages.modeling.batches import right_pad, split_by_length
+from stages.modeling.batches import split_by_length
+from stages.modeling.chat import Encoded
 from stages.modeling.heads import ScalarHead
+from stages.modeling.ragged import Group, Ragged
 from stages.objectives.kl import exact_kl
-from stages.objectives.logprobs import scored_logprobs
+from stages.objectives.logprobs import scored_logprobs, scored_logprobs_and_entropy
 from stages.rollout.sequences import Sequences
 
 ROWS_A_CHUNK = 256  # of full float32 log-probabilities: 50 MB for a vocabulary of 49152
 TOKENS_A_BATCH = 4096  # of a pass without gradients: about 10 MB of hidden states for a 135M model
 
 
-def logprobs(
-    backbone: Backbone, role: str, sequences: Sequences, pad_id: int, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Log-probability (nats) of each completion token under the role, and the entropy there; both [B, R].
+def logprobs(backbone: Backbone, role: str, sequences: Sequences, temperature: float = 1.0) -> Tensor:
+    """Log-probability (nats) of each completion token under the role, [B, R]. Gradients flow where enabled."""
+    return sequences.scatter(token_logprobs(backbone, role, sequences, temperature))
 
-    Gradients flow where they are enabled.
-    """
-    hidden_ND, targets_N = _predicting_states(backbone, role, sequences, pad_id)
-    logprobs_N, entropy_N = scored_logprobs(hidden_ND, backbone.lm_head(role), targets_N, temperature)
-    return sequences.scatter(logprobs_N), sequences.scatter(entropy_N)
+
+def token_logprobs(backbone: Backbone, role: str, sequences: Sequences, temperature: float = 1.0) -> Tensor:
+    """The same, end to end: [N]."""
+    states_ND, targets_N = _predicting_states(backbone, role, sequences)
+    return scored_logprobs(states_ND, backbone.lm_head(role), targets_N, temperature)
+
+
+def encoded_logprobs(backbone: Backbone, role: str, rows: Sequence[Encoded]) -> Tensor:
+    """Log-probability of each token that counts in the loss of whole conversations, end to end: [N]."""
+    ragged = Ragged([Group(row.input_ids, []) for row in rows])
+    starts = [own[0] for own in ragged.starts]
+    place_N = torch.tensor([at + t - 1 for at, row in zip(starts, rows, strict=True) for t in row.trained])
+    target_N = torch.tensor([row.input_ids[t] for row in rows for t in row.trained])
+    hidden_MD = backbone.hidden(role, ragged)
+    place_N, target_N = place_N.to(hidden_MD.device), target_N.to(hidden_MD.device)
+    return scored_logprobs(hidden_MD[place_N], backbone.lm_head(role), target_N, temperature=1.0)
 
 
 @torch.no_grad()
-def token_kl(
-    backbone: Backbone, role: str, reference: str, sequences: Sequences, pad_id: int, temperature: float = 1.0
-) -> Tensor:
+def logprobs_and_entropy(
+    backbone: Backbone, role: str, sequences: Sequences, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each completion token and the entropy (nats) of the distribution it came from, both [B, R]."""
+    states_ND, targets_N = _predicting_states(backbone, role, sequences)
+    found_N, entropy_N = scored_logprobs_and_entropy(states_ND, backbone.lm_head(role), targets_N, temperature)
+    return sequences.scatter(found_N), sequences.scatter(entropy_N)
+
+
+@torch.no_grad()
+def token_kl(backbone: Backbone, role: str, reference: str, sequences: Sequences, temperature: float = 1.0) -> Tensor:
     """KL(role || reference) over the whole vocabulary before each completion token, nats, [B, R]; never negative.
 
     Summed over the role's own samples it is the sequence KL with less noise than the log-ratio of the tokens.
     """
-    ours_ND, _ = _predicting_states(backbone, role, sequences, pad_id)
-    theirs_ND, _ = _predicting_states(backbone, reference, sequences, pad_id)
+    ours_ND, _ = _predicting_states(backbone, role, sequences)
+    theirs_ND, _ = _predicting_states(backbone, reference, sequences)
     our_head, their_head = backbone.lm_head(role), backbone.lm_head(reference)
     parts = [
         exact_kl(
@@ -56,17 +78,16 @@ def token_kl(
     return sequences.scatter(torch.cat(parts))
 
 
-def values(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences, pad_id: int) -> Tensor:
+def values(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
     """The value of the state before each completion token, [B, R]."""
-    hidden_ND, _ = _predicting_states(backbone, role, sequences, pad_id)
-    return sequences.scatter(head(hidden_ND))
+    states_ND, _ = _predicting_states(backbone, role, sequences)
+    return sequences.scatter(head(states_ND))
 
 
-def scores(backbone: Backbone, role: str, head: ScalarHead, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """The raw reward score of each whole row [B], read at its last token, the end-of-turn where there is one."""
-    padded = right_pad(rows, pad_id, backbone.device)
-    hidden_BTD = backbone.hidden(role, padded.ids_BT, padded.mask_BT)
-    return head.raw(hidden_BTD[torch.arange(len(rows), device=hidden_BTD.device), padded.last_B])
+def scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
+    """The raw reward score of each row [B], read at its last token, the end-of-turn where there is one."""
+    hidden_MD = backbone.hidden(role, sequences.ragged)
+    return head.raw(hidden_MD[sequences.last_B.to(hidden_MD.device)])
 
 
 @torch.no_grad()
@@ -85,16 +106,15 @@ def in_batches(score: Callable[[Sequences], Tensor | tuple[Tensor, ...]], sequen
 
 
 @torch.no_grad()
-def score_rows(backbone: Backbone, role: str, head: ScalarHead, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+def all_scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
     """`scores` for many rows, grouped by length; float32 on the CPU, in the order given."""
-    result = torch.zeros(len(rows))
-    for group in split_by_length([len(row) for row in rows], TOKENS_A_BATCH):
-        result[torch.tensor(group)] = scores(backbone, role, head, [rows[i] for i in group], pad_id).cpu()
+    result = torch.zeros(len(sequences))
+    for group in split_by_length(sequences.lengths, TOKENS_A_BATCH):
+        result[torch.tensor(group)] = scores(backbone, role, head, sequences.select(group)).cpu()
     return result
 
 
-def _predicting_states(backbone: Backbone, role: str, sequences: Sequences, pad_id: int) -> tuple[Tensor, Tensor]:
-    padded = sequences.padded(pad_id, backbone.device)
-    hidden_BTD = backbone.hidden(role, padded.ids_BT, padded.mask_BT)
-    row_N, position_N, target_N = (t.to(backbone.device) for t in sequences.predictors())
-    return hidden_BTD[row_N, position_N], target_N
+def _predicting_states(backbone: Backbone, role: str, sequences: Sequences) -> tuple[Tensor, Tensor]:
+    hidden_MD = backbone.hidden(role, sequences.ragged)
+    place_N, target_N = (t.to(hidden_MD.device) for t in sequences.predictors)
+    return hidden_MD[place_N], target_N

@@ -1,17 +1,18 @@
-"""Prompts with their completions, as ids; and where each completion's tokens sit in a padded batch.
+"""Prompts with their completions, as ids; and where each completion's tokens sit among a batch's hidden states.
 
-Shapes: B rows, R the longest completion, N real completion tokens of a batch.
+Shapes: B rows, R the longest completion, N real completion tokens of a batch, M tokens of a forward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from stages.modeling.batches import Padded, right_pad
+from stages.modeling.ragged import Group, Ragged
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,51 @@ class Sequences:
         """Prompt and completion tokens of each row."""
         return [len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)]
 
-    @property
+    @cached_property
     def mask_BR(self) -> Tensor:
         """True on each completion's tokens, the stop token included: it is an action too."""
         lengths = torch.tensor([len(completion) for completion in self.completions])
         return torch.arange(int(lengths.max())) < lengths[:, None]
 
-    def padded(self, pad_id: int, device: torch.device) -> Padded:
-        return right_pad([p + c for p, c in zip(self.prompts, self.completions, strict=True)], pad_id, device)
+    @cached_property
+    def _groups(self) -> dict[tuple[int, ...], list[int]]:
+        """The rows of each prompt; equal prompts are computed once."""
+        found: dict[tuple[int, ...], list[int]] = {}
+        for row, prompt in enumerate(self.prompts):
+            found.setdefault(tuple(prompt), []).append(row)
+        return found
 
-    def predictors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """For each of the N completion tokens: its row, the position that predicts it, and its id."""
-        rows, positions, targets = [], [], []
-        for row, (prompt, completion) in enumerate(zip(self.prompts, self.completions, strict=True)):
-            rows += [row] * len(completion)
-            positions += range(len(prompt) - 1, len(prompt) - 1 + len(completion))
+    @cached_property
+    def ragged(self) -> Ragged:
+        """What a forward reads."""
+        return Ragged(
+            [Group(list(prompt), [self.completions[row] for row in rows]) for prompt, rows in self._groups.items()]
+        )
+
+    @cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        """For each row, where its prompt's last token and its completion's first token lie among the M tokens."""
+        places = [(0, 0)] * len(self)
+        for rows, (prompt, *answers) in zip(self._groups.values(), self.ragged.starts, strict=True):
+            last = prompt + len(self.prompts[rows[0]]) - 1
+            for row, start in zip(rows, answers, strict=True):
+                places[row] = last, start
+        return places
+
+    @cached_property
+    def last_B(self) -> Tensor:
+        """The place of each row's last token."""
+        return torch.tensor([start + len(c) - 1 for (_, start), c in zip(self._places, self.completions, strict=True)])
+
+    @cached_property
+    def predictors(self) -> tuple[Tensor, Tensor]:
+        """For each of the N completion tokens, row by row: the place of the state that predicts it, and its id."""
+        places, targets = [], []
+        for (last, start), completion in zip(self._places, self.completions, strict=True):
+            if completion:
+                places += [last, *range(start, start + len(completion) - 1)]
             targets += completion
-        return torch.tensor(rows), torch.tensor(positions), torch.tensor(targets)
+        return torch.tensor(places), torch.tensor(targets)
 
     def scatter(self, values_N: Tensor) -> Tensor:
         """Values of the completion tokens as [B, R], zero past each end. Gradients pass through."""

@@ -1,9 +1,8 @@
 """Supervised fine-tuning: a policy learns to answer as the given conversations do.
 
 From a policy and instructions to a policy, by next-token cross-entropy on the assistant's tokens
-(Ouyang et al. 2022, section 3.5). TRL's SFTTrainer does the optimisation; the tokens and the loss mask
-are ours, so that training, PPO and generation agree on where an answer begins and that it ends with
-the end-of-turn token.
+(Ouyang et al. 2022, section 3.5), each token of an optimizer step weighing the same however the step is cut.
+Unlike TRL's SFTTrainer there is no padding, and the language-model head sees only the trained tokens.
 
 Alone: `posttune run recipes/quickstart.yaml sft`
 """
@@ -11,22 +10,22 @@ Alone: `posttune run recipes/quickstart.yaml sft`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError
-from stages.checkpoint import trainer as hf
+from stages.checkpoint.streams import permutation
 from stages.evaluate.answers import ask, before_after, heldout_questions, measure, told
 from stages.formats.inputs import read_input
 from stages.formats.records import Instruction
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, Encoded, load_chat
 from stages.modeling.publish import publish_policy
-from stages.rollout.score import in_batches, logprobs
+from stages.rollout.score import encoded_logprobs, in_batches, logprobs
 from stages.rollout.sequences import Sequences
 from stages.sft.config import Config, rate
+from stages.training.loop import Objective, Settings, fit, schedule
 
-ROLE = "default"  # the name under which the Trainer saves an adapter at a checkpoint's top level
+ROLE = "policy"
 
 
 def run(config: Config, context: Context) -> Result:
@@ -39,22 +38,20 @@ def run(config: Config, context: Context) -> Result:
     heldout = _sequences(chat, heldout_rows, config.max_length)
 
     backbone = open_backbone(context.model)
-    trained = hf.trained_weights(context)
-    backbone.load(ROLE, trained or context.artifact("policy"), trainable=True, seed=context.seed)
-    if trained is None:
-        _train(config, context, chat, backbone, [_truncate(row, config.max_length) for row in encoded])
+    backbone.load(ROLE, context.artifact("policy"), trainable=True, seed=context.seed)
+    _train(config, context, backbone, [_truncate(row, config.max_length) for row in encoded])
     if not context.chief:
         return Result({})
     publish_policy(backbone, ROLE, chat, context.output, made_by="sft")
-    del backbone  # TRL has changed its forward; and what is judged is what was saved
+    del backbone  # what is judged is what was saved
     return _evaluate(config, context, chat, heldout, cut)
 
 
 def _check_tokens(encoded: Sequence[Encoded], chat: Chat, config: Config, context: Context) -> dict[str, float]:
     """Say what truncation costs; refuse data that would train nothing, or never the end of a turn."""
     kept = [_truncate(row, config.max_length) for row in encoded]
-    trained, trained_before = (sum(sum(row.completion_mask) for row in rows) for rows in (kept, encoded))
-    empty = [i for i, row in enumerate(kept) if not any(row.completion_mask)]
+    trained, trained_before = (sum(row.num_trained for row in rows) for rows in (kept, encoded))
+    empty = [i for i, row in enumerate(kept) if not row.num_trained]
     ends = sum(row.completion_mask[-1] == 1 and row.input_ids[-1] == chat.end_of_turn for row in kept)
     if empty:
         raise DataError(
@@ -89,30 +86,42 @@ def _truncate(row: Encoded, max_length: int) -> Encoded:
     return Encoded(row.input_ids[:max_length], row.completion_mask[:max_length])
 
 
-def _train(config: Config, context: Context, chat: Chat, backbone: Backbone, rows: Sequence[Encoded]) -> None:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+def _train(config: Config, context: Context, backbone: Backbone, rows: Sequence[Encoded]) -> None:
+    items = _packed(rows, config.max_length, context.seed) if config.packing else [[row] for row in rows]
 
-    scratch = context.output.parent / "trainer.tmp"
-    dataset = Dataset.from_dict(
-        {
-            "input_ids": [row.input_ids for row in rows],
-            "labels": [
-                [i if m else -100 for i, m in zip(row.input_ids, row.completion_mask, strict=True)] for row in rows
-            ],
-        }
-    )
-    arguments = SFTConfig(
-        **hf.arguments(config, context, scratch, backbone.device.type == "cpu"),
-        learning_rate=rate(config, context.model),
+    def backward(part: list[int], total: float) -> dict[str, float]:
+        loss = -encoded_logprobs(backbone, ROLE, [row for item in part for row in items[item]]).sum() / total
+        loss.backward()
+        return {"loss": float(loss.detach())}
+
+    settings = Settings(
+        purpose="sft",
+        groups=[(backbone.parameters(ROLE), rate(config, context.model))],
+        steps=schedule(config, len(items), context.seed, "sft"),
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
-        packing=config.packing,
+        max_grad_norm=config.max_grad_norm,
+        save_steps=config.save_steps,
+        logging_steps=config.logging_steps,
+        counted={"num_tokens": lambda item: sum(len(row.input_ids) for row in items[item])},
     )
-    with backbone.model(ROLE) as model:
-        trained: Any = getattr(backbone, "peft", None) or model
-        trainer = SFTTrainer(model=trained, args=arguments, train_dataset=dataset, processing_class=chat.tokenizer)
-        hf.train(trainer, context, scratch, "training")
-        trained.eval()
+    with backbone.learning(ROLE, config.gradient_checkpointing):
+        fit(settings, Objective(lambda item: sum(row.num_trained for row in items[item]), backward, ["loss"]), context)
+
+
+def _packed(rows: Sequence[Encoded], max_length: int, seed: int) -> list[list[Encoded]]:
+    """Rows in a random order, several to an item of at most max_length tokens: steps of more even size."""
+    items: list[list[Encoded]] = []
+    room = 0
+    for index in permutation(len(rows), seed, "sft", "packing"):
+        length = len(rows[index].input_ids)
+        if length > room:
+            items.append([])
+            room = max_length
+        items[-1].append(rows[index])
+        room -= length
+    return items
 
 
 def _evaluate(config: Config, context: Context, chat: Chat, rows: Sequences, cut: dict[str, float]) -> Result:
@@ -121,7 +130,7 @@ def _evaluate(config: Config, context: Context, chat: Chat, rows: Sequences, cut
     backbone = open_backbone(context.model)
     backbone.load("input", start)
     backbone.load("tuned", Artifact("tuned", "policy", context.output))
-    old_nll, new_nll = (_nll(backbone, role, rows, chat.pad_id) for role in ("input", "tuned"))
+    old_nll, new_nll = (_nll(backbone, role, rows) for role in ("input", "tuned"))
     lines = [before_after("loss (nats a token)", start.name, "tuned", old_nll, new_nll)]
     metrics = {**cut, "heldout/loss": sum(new_nll) / len(new_nll), "heldout/input_loss": sum(old_nll) / len(old_nll)}
 
@@ -159,8 +168,8 @@ def _sequences(chat: Chat, rows: Sequence[Instruction], max_length: int) -> Sequ
     return Sequences(prompts, completions)
 
 
-def _nll(backbone: Backbone, role: str, rows: Sequences, pad_id: int) -> list[float]:
+def _nll(backbone: Backbone, role: str, rows: Sequences) -> list[float]:
     """Mean negative log-likelihood a completion token, per row."""
-    (logprobs_BR,) = in_batches(lambda part: logprobs(backbone, role, part, pad_id)[0], rows)
+    (logprobs_BR,) = in_batches(lambda part: logprobs(backbone, role, part), rows)
     mask_BR = rows.mask_BR
     return (-(logprobs_BR * mask_BR).sum(1) / mask_BR.sum(1)).tolist()

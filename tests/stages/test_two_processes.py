@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from toy_project import Project
 
 RECIPE = """\
@@ -28,6 +29,19 @@ def test_sft_records_each_step_once_when_two_processes_train(project: Project, t
     assert [entry["step"] for entry in entries] == [1, 2]
     assert entries[0]["num_tokens"] == 26  # a row of 13 tokens in each process
     assert (folder / "output/adapter_model.safetensors").is_file()
+
+
+def test_two_processes_take_the_steps_of_one_with_twice_the_accumulation(project: Project, tiny_model: Path) -> None:
+    project.rows(12)
+    losses = []
+    for processes, accumulation in ((2, 1), (1, 2)):
+        text = RECIPE.format(model=tiny_model, processes=processes).replace("two\n", f"run{processes}\n", 1)
+        text = text.replace("accumulation_steps: 1", f"accumulation_steps: {accumulation}")
+        project.write(text, f"{processes}.yaml")
+        assert project.command("run", f"{processes}.yaml").returncode == 0
+        (metrics,) = (project.root / f"runs/run{processes}/sft").glob("*/metrics.jsonl")
+        losses.append([json.loads(line)["loss"] for line in metrics.read_text().splitlines()])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 def test_two_processes_are_another_artifact_when_the_recipe_is_otherwise_equal(

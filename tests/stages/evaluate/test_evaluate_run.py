@@ -20,7 +20,7 @@ from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
 from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
 from stages.rollout.generate import generate
-from stages.rollout.score import score_rows, token_kl
+from stages.rollout.score import all_scores, token_kl
 from stages.rollout.sequences import Sequences
 
 TASK = TaskConfig(json_schema={"type": "object"}, labels={"category": ("a", "b")})
@@ -69,8 +69,8 @@ def by_hand(model: ModelConfig, chat: Chat, policies: list[Path], reward: Path, 
         found[name] = {
             "length": torch.tensor([float(len(c.ids)) for c in answers]),
             "ended": torch.tensor([float(c.ids[-1] in chat.stop_ids) for c in answers]),
-            "proxy score": score_rows(backbone, "reward", head, whole, 0),
-            "KL to policy-1": token_kl(backbone, name, "policy-1", rows, 0).sum(1),
+            "proxy score": all_scores(backbone, "reward", head, rows),
+            "KL to policy-1": token_kl(backbone, name, "policy-1", rows).sum(1),
         }
     return found
 

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
 from stages.modeling.backbone import Backbone, SeparateBackbones, SharedBackbone, open_backbone
-from stages.modeling.batches import right_pad
 from stages.modeling.chat import Chat
 from stages.modeling.publish import publish_policy
 from stages.rollout.score import logprobs
@@ -175,15 +174,6 @@ def test_loaded_and_saved_again_is_the_same_file_content(kind: ModelConfig, chat
         publish_policy(backbone, "policy", chat, folder, made_by="sft")
         artifact = Artifact("one", "policy", folder)
     assert same_weights(*folders)
-
-
-def test_padding_changes_no_hidden_state(kind: ModelConfig) -> None:
-    backbone = open_backbone(kind)
-    backbone.load("policy", BASE, trainable=True)
-    with torch.no_grad():
-        alone = backbone.hidden("policy", *vars(right_pad([[5, 6, 7]], 0)).values())
-        beside = backbone.hidden("policy", *vars(right_pad([[5, 6, 7], [5, 6, 7, 8, 9, 10]], 3)).values())
-    torch.testing.assert_close(beside[0, :3], alone[0], atol=1e-6, rtol=0)
 
 
 def test_published_note_names_the_base_and_the_tuning(policies: list[Path], tiny_model: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from stages.objectives.dpo import LOSSES, extra_inputs
-from stages.objectives.logprobs import scored_logprobs, selective_logprobs
+from stages.objectives.logprobs import scored_logprobs, scored_logprobs_and_entropy, selective_logprobs
 from stages.objectives.policy import entropy
 from stages.objectives.preference import bradley_terry, centering
 
@@ -121,6 +121,7 @@ def test_logprobs_and_entropy_equal_trls(temperature):
     logits, targets = (hidden @ weight.T)[None], torch.randint(32, (1, 6), generator=generator)
     assert_close(selective_logprobs(logits, targets, temperature), selective_log_softmax(logits / temperature, targets))
     assert_close(entropy(logits, temperature), entropy_from_logits(logits / temperature))
-    logprobs, entropies = scored_logprobs(hidden, weight, targets[0], temperature, chunk=4)
+    logprobs, entropies = scored_logprobs_and_entropy(hidden, weight, targets[0], temperature, chunk=4)
+    assert_close(scored_logprobs(hidden, weight, targets[0], temperature, chunk=4), logprobs)
     assert_close(logprobs, selective_log_softmax(logits / temperature, targets)[0])
     assert_close(entropies, entropy_from_logits(logits / temperature)[0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from stages.objectives.logprobs import ROWS_A_CHUNK, scored_logprobs, selective_logprobs
+from stages.objectives.logprobs import ROWS_A_CHUNK, scored_logprobs, scored_logprobs_and_entropy, selective_logprobs
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0], dtype=torch.float64)
 
@@ -49,58 +49,56 @@ def test_logprobs_refuse_a_temperature_that_is_not_positive(temperature):
         selective_logprobs(LOGITS.expand(1, 4, 4), torch.arange(4)[None], temperature)
 
 
-def head(num_rows: int, requires_grad: bool = False):
+def head(num_rows: int, dtype=torch.float32):
     generator = torch.Generator().manual_seed(1)
-    hidden, weight = torch.randn(num_rows, 6, generator=generator), torch.randn(50, 6, generator=generator)
-    bias, targets = torch.randn(50, generator=generator), torch.randint(50, (num_rows,), generator=generator)
-    return hidden.requires_grad_(requires_grad), weight.requires_grad_(requires_grad), bias, targets
+    hidden, weight = (torch.randn(n, 6, generator=generator, dtype=dtype) for n in (num_rows, 50))
+    return hidden.requires_grad_(), weight.requires_grad_(), torch.randint(50, (num_rows,), generator=generator)
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 512])
 def test_scored_logprobs_equals_the_full_head(chunk):
-    hidden, weight, bias, targets = head(10)
-    logprobs, entropy = scored_logprobs(hidden, weight, targets, 0.7, chunk, bias)
-    full = torch.distributions.Categorical(logits=(hidden @ weight.T + bias) / 0.7)
-    assert_close(logprobs, full.log_prob(targets))
-    assert_close(entropy, full.entropy())
+    hidden, weight, targets = head(10)
+    full = torch.distributions.Categorical(logits=(hidden @ weight.T) / 0.7)
+    logprobs, entropy = scored_logprobs_and_entropy(hidden, weight, targets, 0.7, chunk)
+    assert_close(scored_logprobs(hidden, weight, targets, 0.7, chunk), full.log_prob(targets))
+    assert_close(logprobs, full.log_prob(targets).detach())
+    assert_close(entropy, full.entropy().detach())
 
 
-def test_scored_logprobs_has_the_full_heads_gradients():
-    hidden, weight, _, targets = head(10, requires_grad=True)
-    logprobs, entropy = scored_logprobs(hidden, weight, targets, 1.0, chunk=4)
-    ours = torch.autograd.grad(logprobs.square().sum(), (hidden, weight))
-    full = (hidden @ weight.T).log_softmax(-1).gather(1, targets[:, None])
-    assert_close(ours, torch.autograd.grad(full.square().sum(), (hidden, weight)))
-    assert not entropy.requires_grad
+@pytest.mark.parametrize("learning", ["hidden", "weight", "both"])
+def test_scored_logprobs_has_numerical_gradients_when_some_inputs_learn(learning):
+    hidden, weight, targets = head(5, torch.float64)
+    hidden.requires_grad_(learning != "weight")
+    weight.requires_grad_(learning != "hidden")
+    assert torch.autograd.gradcheck(lambda h, w: scored_logprobs(h, w, targets, 0.7, chunk=2), (hidden, weight))
 
 
 def test_scored_logprobs_keeps_no_logits_for_the_backward_pass():
-    hidden, weight, _, targets = head(400, requires_grad=True)
+    hidden, weight, targets = head(400)
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-        logprobs, _ = scored_logprobs(hidden, weight, targets, 1.0, chunk=16)
+        logprobs = scored_logprobs(hidden, weight, targets, 1.0, chunk=16)
     logprobs.sum().backward()
-    assert max(kept, default=0) < 16 * 50  # less than one chunk of logits
+    assert max(kept) == hidden.numel()  # a chunk of logits has 800
     assert hidden.grad is not None
 
 
 def test_scored_logprobs_gives_nothing_when_no_token_is_scored():
-    hidden, weight, _, targets = head(0, requires_grad=True)
-    logprobs, entropy = scored_logprobs(hidden, weight, targets, 1.0)
-    assert logprobs.shape == entropy.shape == (0,)
+    hidden, weight, targets = head(0)
+    assert scored_logprobs(hidden, weight, targets, 1.0).shape == (0,)
 
 
-def test_scored_logprobs_leaves_the_random_state_alone():
-    hidden, weight, _, targets = head(10, requires_grad=True)
-    before = torch.get_rng_state()
-    scored_logprobs(hidden, weight, targets, 1.0, chunk=4)[0].sum().backward()
-    assert torch.equal(torch.get_rng_state(), before)
+@pytest.mark.parametrize(("temperature", "chunk"), [(0.0, 4), (1.0, 0)])
+def test_scored_logprobs_refuses_settings_that_cannot_work(temperature, chunk):
+    with pytest.raises(ValueError, match="must be positive"):
+        scored_logprobs(*head(3), temperature, chunk)
 
 
 def test_scored_logprobs_works_when_states_and_head_differ_in_dtype():
-    hidden, weight, _, targets = head(10)
-    logprobs, _ = scored_logprobs(hidden, weight.bfloat16(), targets, 1.0)
-    assert logprobs.dtype == torch.float32
+    hidden, weight, targets = head(10)
+    logprobs = scored_logprobs(hidden, weight.bfloat16(), targets, 1.0)
+    logprobs.sum().backward()
+    assert logprobs.dtype == hidden.grad.dtype == torch.float32
 
 
 def test_logprob_gradient_raises_the_target_and_lowers_the_rest():

@@ -21,16 +21,17 @@ from stages.formats.records import Comparison, Ranking
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
-from stages.rm.data import Ranked, all_pairs, batches
-from stages.rm.train import _rate_factor, _schedule, _step
+from stages.rm.data import Ranked, all_pairs
+from stages.rm.train import _backward
 from stages.rollout.generate import generate
-from stages.rollout.score import score_rows
+from stages.rollout.score import all_scores
+from stages.rollout.sequences import Sequences
 
 PARTS = [
-    Ranked([[5, 6, 2], [5, 7, 2]], [(0, 1)], [2, 2]),
-    Ranked([[8, 9, 2], [8, 10, 11, 2], [8, 12, 2]], [(0, 1), (0, 2), (1, 2)], [2, 3, 2]),
-    Ranked([[13, 14, 2], [13, 15, 16, 17, 2]], [(1, 0)], [2, 4]),
-    Ranked([[5, 18, 2], [5, 19, 2], [5, 20, 2]], [(2, 0), (2, 1)], [2, 2, 2]),
+    Ranked([5], [[6, 2], [7, 2]], [(0, 1)]),
+    Ranked([8], [[9, 2], [10, 11, 2], [12, 2]], [(0, 1), (0, 2), (1, 2)]),
+    Ranked([13], [[14, 2], [15, 16, 17, 2]], [(1, 0)]),
+    Ranked([5], [[18, 2], [19, 2], [20, 2]], [(2, 0), (2, 1)]),
 ]
 
 
@@ -48,41 +49,42 @@ def trunk(backbone: Backbone, policies: list[Path]) -> tuple[Backbone, ScalarHea
     return backbone, ScalarHead(backbone.hidden_size).initialise(torch.Generator().manual_seed(1))
 
 
-def gradients(
-    trunk: tuple[Backbone, ScalarHead], chat: Chat, cut: list[list[Ranked]]
-) -> tuple[Tensor, dict[str, float]]:
+def gradients(trunk: tuple[Backbone, ScalarHead], cut: list[list[Ranked]]) -> tuple[Tensor, dict[str, float]]:
     backbone, head = trunk
     parameters = [*backbone.parameters("reward").values(), head.weight]
     for parameter in parameters:
         parameter.grad = None
-    metrics = _step(rm.Config(data="rows", center_rewards_coefficient=0.1), backbone, head, chat, cut)
-    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), metrics
+    config, total = rm.Config(data="rows", center_rewards_coefficient=0.1), sum(len(part) for part in cut)
+    found = [_backward(config, backbone, head, part, total) for part in cut]
+    figures = {name: sum(own[name] for own in found) for name in found[0]}
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), figures
 
 
 @pytest.mark.parametrize("cut", [[PARTS[:1], PARTS[1:]], [[part] for part in PARTS]])
 def test_gradient_is_the_same_however_the_prompts_are_cut(
-    trunk: tuple[Backbone, ScalarHead], chat: Chat, cut: list[list[Ranked]]
+    trunk: tuple[Backbone, ScalarHead], cut: list[list[Ranked]]
 ) -> None:
-    whole, figures = gradients(trunk, chat, [PARTS])
-    found, same = gradients(trunk, chat, cut)
+    whole, figures = gradients(trunk, [PARTS])
+    found, same = gradients(trunk, cut)
     torch.testing.assert_close(found, whole, atol=1e-6, rtol=1e-4)
     assert same == pytest.approx(figures, abs=1e-5)
 
 
-def test_each_prompt_weighs_the_same_when_one_has_more_pairs(trunk: tuple[Backbone, ScalarHead], chat: Chat) -> None:
-    whole, _ = gradients(trunk, chat, [PARTS])
-    alone = [gradients(trunk, chat, [[part]])[0] for part in PARTS]
+def test_each_prompt_weighs_the_same_when_one_has_more_pairs(trunk: tuple[Backbone, ScalarHead]) -> None:
+    whole, _ = gradients(trunk, [PARTS])
+    alone = [gradients(trunk, [[part]])[0] for part in PARTS]
     torch.testing.assert_close(whole, torch.stack(alone).mean(0), atol=1e-6, rtol=1e-4)
 
 
-def test_loss_is_the_mean_of_each_prompts_mean_over_its_pairs(trunk: tuple[Backbone, ScalarHead], chat: Chat) -> None:
+def test_loss_is_the_mean_of_each_prompts_mean_over_its_pairs(trunk: tuple[Backbone, ScalarHead]) -> None:
     backbone, head = trunk
     losses = []
     for part in PARTS:
-        raw = [float(score_rows(backbone, "reward", head, [row], 0)) for row in part.rows]
+        rows = [Sequences([part.prompt], [answer]) for answer in part.completions]
+        raw = [float(all_scores(backbone, "reward", head, row)) for row in rows]
         own = [torch.tensor(1 + 2.718281828459045 ** (raw[lost] - raw[won])).log() for won, lost in part.pairs]
         losses.append(sum(own) / len(own))
-    assert gradients(trunk, chat, [PARTS])[1]["loss"] == pytest.approx(float(sum(losses) / 4), abs=1e-5)
+    assert gradients(trunk, [PARTS])[1]["loss"] == pytest.approx(float(sum(losses) / 4), abs=1e-5)
 
 
 def test_ties_and_unranked_answers_give_no_pair() -> None:
@@ -137,7 +139,7 @@ def test_saved_model_scores_the_same_in_plain_libraries(
 
     backbone, head = open_backbone(config), ScalarHead.load(tmp_path / "out")
     backbone.load("reward", Artifact("rm", "reward", tmp_path / "out"))
-    raw = score_rows(backbone, "reward", head, [[5, 6, 2]], 0)
+    raw = all_scores(backbone, "reward", head, Sequences([[5]], [[6, 2]]))
     torch.testing.assert_close((raw[0] - head.mean) / head.std, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -154,7 +156,7 @@ def test_normalised_scores_have_mean_0_and_deviation_1_on_the_sampled_answers(
     settings: dict[str, Any] = {"max_new_tokens": 5, "temperature": 1.0, "seed": 17, "purpose": "rm-normalize"}
     note = json.loads((tmp_path / "out/posttune.json").read_text())["normalization"]
     sampled = generate(backbone, "start", chat, prompts, **settings)
-    raw = score_rows(backbone, "reward", head, [p + c.ids for p, c in zip(prompts, sampled, strict=True)], 0)
+    raw = all_scores(backbone, "reward", head, Sequences(prompts, [c.ids for c in sampled]))
     scores = (raw - head.mean) / head.std
     assert (float(scores.mean()), float(scores.std())) == pytest.approx((0, 1), abs=1e-3)
     assert note["num_samples"] == 9
@@ -207,25 +209,6 @@ def test_killed_run_goes_on_from_its_last_checkpoint(model: ModelConfig, rows: d
     run(tmp_path / "parts/out", model, rows, parts, keep=True, max_steps=5, save_steps=3)
     assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
     assert parts.metrics == whole.metrics
-
-
-@pytest.mark.parametrize("prompts", [7, 8])
-def test_every_prompt_is_seen_once_an_epoch(prompts: int) -> None:
-    config = rm.Config(data="rows", num_train_epochs=2, per_device_train_batch_size=2, gradient_accumulation_steps=2)
-    steps = list(_schedule(config, prompts, seed=17))
-    seen = [i for step in steps for part in step for i in part]
-    assert len(steps) == 4
-    assert sorted(seen[:prompts]) == sorted(seen[prompts:]) == list(range(prompts))
-    assert seen[:prompts] != seen[prompts:]
-
-
-def test_batches_keep_the_short_rest() -> None:
-    assert batches([3, 1, 2], 2) == [[3, 1], [2]]
-
-
-def test_rate_warms_up_and_falls_to_a_small_last_step() -> None:
-    factors = [_rate_factor(step, 10, 0.2) for step in range(10)]
-    assert factors == pytest.approx([1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
 
 
 def test_reward_model_without_its_head_is_refused(policies: list[Path]) -> None:

@@ -163,5 +163,5 @@ def test_run_stopped_after_training_does_not_train_again(
     run(tmp_path / "out", model, rows["instructions"], keep=True)
     first, log = weights(tmp_path / "out"), Log()
     run(tmp_path / "out", model, rows["instructions"], log, keep=True)
-    assert not log.metrics and "training was finished at step 3" in log.said
+    assert not log.metrics and "going on from step 3" in log.said
     assert all(torch.equal(first[name], tensor) for name, tensor in weights(tmp_path / "out").items())
