@@ -32,6 +32,8 @@ BUILT_IN = {
     "sft": _kind("sft", "stages.sft"),
     "rm": _kind("rm", "stages.rm"),
     "ppo": _kind("ppo", "stages.ppo"),
+    "rloo": Kind("rloo", "stages.ppo.config:RlooConfig", "stages.ppo.config:estimate", "stages.ppo.train:run"),
+    "grpo": Kind("grpo", "stages.ppo.config:GrpoConfig", "stages.ppo.config:estimate", "stages.ppo.train:run"),
     "dpo": _kind("dpo", "stages.dpo"),
     "evaluate": _kind("evaluate", "stages.evaluate", "evaluate"),
 }

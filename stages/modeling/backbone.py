@@ -71,7 +71,9 @@ class Backbone(ABC):
                 # transformers makes no mask of its own where it is given one of four dimensions
                 layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
             else:
-                layout = {"attention_mask": rows.dense_mask(self.device)}
+                unseen = ~rows.dense_mask(self.device)
+                nothing = torch.zeros(unseen.shape, dtype=self.dtype, device=self.device)
+                layout = {"attention_mask": nothing.masked_fill(unseen, torch.finfo(self.dtype).min)}
             return trunk(  # type: ignore[no-any-return]
                 input_ids=rows.ids_N.to(self.device)[None],
                 position_ids=rows.positions_N.to(self.device)[None],

@@ -44,7 +44,8 @@ def evaluate(config: Config, context: Context, models: Models) -> Result:
     }
     kl = _kl(models, questions, answers[POLICY], config)
     rows = [
-        before_after(name, start, "ppo", figures[REFERENCE][name], figures[POLICY][name]) for name in figures[POLICY]
+        before_after(name, start, config.algorithm, figures[REFERENCE][name], figures[POLICY][name])
+        for name in figures[POLICY]
     ]
     rows.append(["KL to the reference (nats an answer)", None, with_interval(mean_interval(kl)), None])
     gain = difference_interval(figures[POLICY]["proxy score"], figures[REFERENCE]["proxy score"])
@@ -59,7 +60,7 @@ def evaluate(config: Config, context: Context, models: Models) -> Result:
     }
     note = (
         f"{len(questions)} held-out prompts, one answer each, sampled at temperature {config.temperature:g}; 95% "
-        "bootstrap intervals. The proxy score is what PPO was trained to raise: it is no proof of quality"
+        "bootstrap intervals. The proxy score is what training raised: it is no proof of quality"
     )
     shown = [
         {
@@ -70,11 +71,14 @@ def evaluate(config: Config, context: Context, models: Models) -> Result:
         for i, q in enumerate(questions[: config.num_shown])
     ]
     summary = told(rows)
+    columns = ["held-out figure", start, config.algorithm, "difference"]
     return Result(
         metrics,
         [
-            Table("Held-out, before and after ppo", ["held-out figure", start, "ppo", "difference"], rows, note),
-            Samples("Sampled answers before and after ppo", [start, "ppo"], shown, "Scores are the proxy's."),
+            Table(f"Held-out, before and after {config.algorithm}", columns, rows, note),
+            Samples(
+                f"Sampled answers before and after {config.algorithm}", columns[1:3], shown, "Scores are the proxy's."
+            ),
         ],
         summary,
     )

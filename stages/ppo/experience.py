@@ -16,7 +16,7 @@ from stages.checkpoint.streams import permutation
 from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
-from stages.objectives.advantages import gae, rewards_with_kl
+from stages.objectives.advantages import gae, grpo, rewards_with_kl, rloo
 from stages.objectives.kl import kl_k1
 from stages.objectives.masked import standardize
 from stages.ppo.config import Config
@@ -24,12 +24,15 @@ from stages.rollout.generate import generate
 from stages.rollout.score import all_scores, logprobs, logprobs_and_entropy, values
 from stages.rollout.sequences import Sequences
 
-POLICY, REFERENCE, REWARD, VALUE = "policy", "reference", "reward", "value"
+POLICY, REFERENCE, REWARD, VALUE, CHECK = "policy", "reference", "reward", "value", "check"
 
 
 @dataclass(frozen=True)
 class Experience:
-    """A rollout batch. Tensors are float32 on the CPU; a slot past a completion's end is zero."""
+    """A rollout batch. Tensors are float32 on the CPU; a slot past a completion's end is zero.
+
+    Without a value model values and returns are zero.
+    """
 
     prompts: list[list[int]]
     completions: list[list[int]]
@@ -41,6 +44,7 @@ class Experience:
     kl_BR: Tensor  # k1 to the reference, nats
     entropy_BR: Tensor
     scores_B: Tensor  # normalised, clipped, without the penalty
+    check_scores_B: Tensor | None  # of the reward model that is watched
     ended_B: Tensor
 
     @property
@@ -57,6 +61,7 @@ class Experience:
         kl_B = self.kl_BR.sum(1)
         return {
             "objective/scores": float(self.scores_B.mean()),
+            **({} if self.check_scores_B is None else {"objective/check_scores": float(self.check_scores_B.mean())}),
             "objective/kl": float(kl_B.mean()),
             "objective/kl_per_token": float(self.kl_BR.sum() / lengths.sum()),
             "objective/non_score_reward": float(-kl_coef * kl_B.mean()),
@@ -75,18 +80,19 @@ class Models:
     backbone: Backbone
     chat: Chat
     reward_head: ScalarHead
-    value_head: ScalarHead
+    value_head: ScalarHead | None = None  # None: no value model
+    check_head: ScalarHead | None = None
 
 
 def choose_prompts(prompts: Sequence[list[int]], config: Config, seed: int, iteration: int) -> list[list[int]]:
-    """The prompts of one iteration: consecutive places in an endless run of shuffled passes."""
+    """The prompts of one iteration, each as often as it is answered: places in an endless run of shuffled passes."""
     chosen = []
-    first = iteration * config.rollout_batch_size
+    count = config.rollout_batch_size // config.num_samples_per_prompt
     orders: dict[int, list[int]] = {}
-    for place in range(first, first + config.rollout_batch_size):
+    for place in range(iteration * count, (iteration + 1) * count):
         turn, index = divmod(place, len(prompts))
         order = orders.setdefault(turn, permutation(len(prompts), seed, "ppo", "prompts", turn))
-        chosen.append(prompts[order[index]])
+        chosen += [prompts[order[index]]] * config.num_samples_per_prompt
     return chosen
 
 
@@ -115,7 +121,8 @@ def collect(
     )
     sequences = Sequences(prompts, [c.ids for c in completions])
     ended_B = torch.tensor([float(c.ended) for c in completions])
-    micro_batches = _micro_batches(sequences, config.per_device_train_batch_size)
+    size = config.per_device_train_batch_size
+    micro_batches = [list(range(len(prompts)))[start : start + size] for start in range(0, len(prompts), size)]
 
     # 2. log-probabilities by the training code, in the training batches: decoding is up to 0.18 nats off in bfloat16
     old, entropy = _by_micro_batch(
@@ -128,47 +135,59 @@ def collect(
         sequences,
         lambda part: (logprobs(models.backbone, REFERENCE, part, config.temperature),),
     )
-    (value,) = _by_micro_batch(
-        micro_batches,
-        sequences,
-        lambda part: (values(models.backbone, VALUE, models.value_head, part),),
-    )
+    value = torch.zeros(sequences.mask_BR.shape)
+    if (head := models.value_head) is not None:
+        (value,) = _by_micro_batch(micro_batches, sequences, lambda part: (values(models.backbone, VALUE, head, part),))
 
     # 3. one score a completion, on its last token; an unfinished answer pays the penalty
     scores_B = score_answers(models, sequences, config)
+    check_B = None
+    if models.check_head is not None:
+        check_B = normalised_scores(models, CHECK, models.check_head, sequences)
     penalised_B = scores_B - config.missing_eos_penalty * (1 - ended_B)
 
     # 4. rewards, advantages, returns
     mask = sequences.mask_BR
     kl = kl_k1(old, reference) * mask
     rewards = rewards_with_kl(penalised_B, kl, mask, kl_coef)
-    advantages, returns = gae(rewards, value, mask, config.gamma, config.gae_lambda)
+    if models.value_head is None:
+        advantages, returns = _against_siblings(config, rewards, mask), torch.zeros_like(value)
+    else:
+        advantages, returns = gae(rewards, value, mask, config.gamma, config.gae_lambda)
+        advantages = standardize(advantages, mask)
     return Experience(
         sequences.prompts,
         sequences.completions,
         micro_batches,
         old,
         value,
-        standardize(advantages, mask),
+        advantages,
         returns,
         kl,
         entropy,
         scores_B,
+        check_B,
         ended_B,
     )
 
 
+def _against_siblings(config: Config, rewards_BR: Tensor, mask_BR: Tensor) -> Tensor:
+    """An answer's whole reward, KL included, against the other answers to its prompt; the same on all its tokens."""
+    baseline = {"rloo": rloo, "grpo": grpo}[config.advantage]
+    whole_GK = rewards_BR.sum(1).view(-1, config.num_samples_per_prompt)
+    return baseline(whole_GK).view(-1, 1) * mask_BR
+
+
 def score_answers(models: Models, sequences: Sequences, config: Config) -> Tensor:
     """The reward model's normalised, clipped score of each row, [B]."""
-    head = models.reward_head
-    raw = all_scores(models.backbone, REWARD, head, sequences)
-    return ((raw - head.mean.cpu()) / head.std.cpu()).clamp(-config.score_clip, config.score_clip)
+    scores_B = normalised_scores(models, REWARD, models.reward_head, sequences)
+    return scores_B.clamp(-config.score_clip, config.score_clip)
 
 
-def _micro_batches(sequences: Sequences, size: int) -> list[list[int]]:
-    """Rows of similar length together, `size` at a time."""
-    order = sorted(range(len(sequences)), key=lambda row: (sequences.lengths[row], row))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def normalised_scores(models: Models, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
+    """A reward model's score of each row, in deviations of the starting policy's own answers, [B]."""
+    raw = all_scores(models.backbone, role, head, sequences)
+    return (raw - head.mean.cpu()) / head.std.cpu()
 
 
 def _by_micro_batch(

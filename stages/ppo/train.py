@@ -3,7 +3,10 @@
 From an SFT policy, a reward model and prompts to a policy: Schulman et al. 2017 as Ziegler et al. 2019 and
 Ouyang et al. 2022 use it for language, with the details of Huang et al. 2024. The score lands on the
 last token, each token pays kl_coef * log(policy/reference), advantages are GAE's, standardised over the
-batch. Where we differ from TRL's late PPOTrainer: one denominator an optimizer step, the score on the
+batch. As the kinds `rloo` (Ahmadian et al. 2024) and `grpo` (Shao et al. 2024) there is no value model: an
+answer's reward is held against those of the other answers to its prompt.
+
+Where we differ from TRL's late PPOTrainer: one denominator an optimizer step, the score on the
 end-of-turn token itself, gradients clipped, masks from lengths, minibatches that are optimizer steps.
 
 Alone: `posttune run recipes/quickstart.yaml ppo`
@@ -11,10 +14,11 @@ Alone: `posttune run recipes/quickstart.yaml ppo`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from typing import Any
 
-from pipeline.contract import Context, Result
+from pipeline.contract import Context, Result, Table
 from pipeline.errors import DataError, Interrupted, ModelError
 from stages.checkpoint import state as checkpoint
 from stages.checkpoint import store
@@ -24,10 +28,12 @@ from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
 from stages.modeling.publish import publish_policy
+from stages.objectives.kl import AdaptiveKL, FixedKL, KLController
 from stages.objectives.value import explained_variance
+from stages.ppo import alarms
 from stages.ppo.config import Config, rates
 from stages.ppo.evaluation import evaluate
-from stages.ppo.experience import POLICY, REFERENCE, REWARD, VALUE, Experience, Models, choose_prompts, collect
+from stages.ppo.experience import CHECK, POLICY, REFERENCE, REWARD, VALUE, Experience, Models, choose_prompts, collect
 from stages.ppo.update import Updater
 
 
@@ -40,18 +46,25 @@ class Position:
     minibatch: int = 0
     experience: Experience | None = None  # the rollout in use, in the middle of an iteration
     metrics: dict[str, list[float]] | None = None  # of the iteration so far
+    kl: KLController = field(default_factory=lambda: FixedKL(0.0))
+    history: list[dict[str, float]] = field(default_factory=list)  # of the iterations so far
+    alarms: dict[str, str] = field(default_factory=dict)  # raised so far
 
 
 def run(config: Config, context: Context) -> Result:
     """Train and publish a policy; the result compares it with its reference on held-out prompts."""
     chat = load_chat(context.model)
     prompts = _prompts(config, context, chat)
-    models = _load(context, chat)
+    models = _load(config, context, chat)
     updater = Updater(models, config, rates(config, context.model))
-    position = _resume(context, updater)
+    position = _resume(config, context, updater)
     _train(config, context, models, updater, prompts, position)
-    publish_policy(models.backbone, POLICY, chat, context.output, made_by="ppo")
-    return evaluate(config, context, models)
+    publish_policy(models.backbone, POLICY, chat, context.output, made_by=config.algorithm)
+    result = evaluate(config, context, models)
+    if position.alarms:
+        told = Table("Alarms of this run", ["alarm", "diagnosis"], [list(alarm) for alarm in position.alarms.items()])
+        result = changed(result, fragments=[told, *result.fragments])
+    return result
 
 
 def _prompts(config: Config, context: Context, chat: Chat) -> list[list[int]]:
@@ -71,8 +84,8 @@ def _prompts(config: Config, context: Context, chat: Chat) -> list[list[int]]:
     return kept
 
 
-def _load(context: Context, chat: Chat) -> Models:
-    """One backbone with four roles; the value model starts as the reward model, head and scale included."""
+def _load(config: Config, context: Context, chat: Chat) -> Models:
+    """One backbone and its roles; the value model starts as the reward model, head and scale included."""
     if context.model.lora and context.model.lora.dropout:
         raise ModelError(
             "PPO needs lora.dropout 0: with dropout the old and new policies differ before any step",
@@ -85,10 +98,15 @@ def _load(context: Context, chat: Chat) -> Models:
     backbone.load(POLICY, context.artifact("policy"), trainable=True, seed=context.seed)
     backbone.load(REFERENCE, context.artifact("reference"))
     backbone.load(REWARD, reward)
-    backbone.copy(VALUE, REWARD, trainable=True)
-    heads = [ScalarHead.load(reward.path).to(backbone.device) for _ in range(2)]
-    heads[0].requires_grad_(False)
-    return Models(backbone, chat, reward_head=heads[0], value_head=heads[1])
+    models = Models(backbone, chat, ScalarHead.load(reward.path).to(backbone.device).requires_grad_(False))
+    if config.advantage == "gae":
+        backbone.copy(VALUE, REWARD, trainable=True)
+        models = changed(models, value_head=ScalarHead.load(reward.path).to(backbone.device))
+    for check in context.inputs.get("check_reward", ()):
+        assert check.path is not None, "a reward model is always a published artifact"
+        backbone.load(CHECK, check)
+        models = changed(models, check_head=ScalarHead.load(check.path).to(backbone.device).requires_grad_(False))
+    return models
 
 
 def _train(
@@ -100,10 +118,14 @@ def _train(
             updater.set_progress(position.iteration / config.num_iterations)
             if position.experience is None:
                 chosen = choose_prompts(prompts, config, context.seed, position.iteration)
-                position.experience = collect(models, chosen, config, config.kl_coef, context.seed, position.iteration)
+                position.experience = collect(
+                    models, chosen, config, position.kl.coef, context.seed, position.iteration
+                )
                 position.metrics = {}
             _learn(config, context, updater, position)
-            _log(config, context, updater, position)
+            found = _figures(config, updater, position)
+            _log(config, context, position, found)
+            position.kl = position.kl.update(found["objective/kl"], config.rollout_batch_size)
             position.iteration, position.epoch, position.minibatch = position.iteration + 1, 0, 0
             position.experience = None
             advance(config.rollout_batch_size)
@@ -141,25 +163,35 @@ def _minibatches(config: Config, experience: Experience, seed: int, position: Po
     return [[parts[i] for i in order[start::count]] for start in range(count)]
 
 
-def _log(config: Config, context: Context, updater: Updater, position: Position) -> None:
+def _figures(config: Config, updater: Updater, position: Position) -> dict[str, float]:
+    """What the iteration that has just ended looks like."""
     experience = position.experience
-    assert experience is not None and position.metrics is not None, "logged after learning"
-    averages = {name: sum(values) / len(values) for name, values in position.metrics.items()}
-    if (position.iteration + 1) % config.logging_steps == 0 or position.iteration + 1 == config.num_iterations:
-        context.log_metrics(
-            position.iteration + 1,
-            {
-                **experience.describe(config.kl_coef),
-                **averages,
-                "value/explained_variance": float(
-                    explained_variance(experience.values_BR, experience.returns_BR, experience.sequences.mask_BR)
-                ),
-                "policy/num_skipped_steps": updater.num_skipped,
-                "kl_coef": config.kl_coef,
-                "lr": updater.optimizer.param_groups[0]["lr"],
-                "episode": (position.iteration + 1) * config.rollout_batch_size,
-            },
+    assert experience is not None and position.metrics is not None, "figures come after learning"
+    figures = experience.describe(position.kl.coef)
+    figures |= {name: sum(values) / len(values) for name, values in position.metrics.items()}
+    if config.advantage == "gae":
+        mask = experience.sequences.mask_BR
+        figures["value/explained_variance"] = float(
+            explained_variance(experience.values_BR, experience.returns_BR, mask)
         )
+    return {
+        **figures,
+        "policy/num_skipped_steps": updater.num_skipped,
+        "kl_coef": position.kl.coef,
+        "lr": updater.optimizer.param_groups[0]["lr"],
+        "episode": (position.iteration + 1) * config.rollout_batch_size,
+    }
+
+
+def _log(config: Config, context: Context, position: Position, figures: dict[str, float]) -> None:
+    """Record them, and say aloud what they give cause to fear."""
+    number = position.iteration + 1
+    if number % config.logging_steps == 0 or number == config.num_iterations:
+        context.log_metrics(number, figures)
+    position.history.append(figures)
+    for name, text in alarms.raised(position.history, list(position.alarms)).items():
+        context.say(f"alarm at iteration {number}: {text}")
+        position.alarms[name] = f"iteration {number}: {text}"
 
 
 def _save(context: Context, updater: Updater, position: Position) -> None:
@@ -173,14 +205,17 @@ def _save(context: Context, updater: Updater, position: Position) -> None:
         "position": [position.iteration, position.epoch, position.minibatch],
         "experience": position.experience.state() if position.experience else None,
         "metrics": position.metrics,
+        "kl_coef": position.kl.coef,
+        "history": position.history,
+        "alarms": position.alarms,
     }
     store.save(context.checkpoints, position.iteration, lambda folder: checkpoint.write(folder, state))
 
 
-def _resume(context: Context, updater: Updater) -> Position:
+def _resume(config: Config, context: Context, updater: Updater) -> Position:
     found = store.newest(context.checkpoints, context.say)
     if found is None:
-        return Position()
+        return Position(kl=_controller(config, config.kl_coef))
     state = checkpoint.read(found[1])
     checkpoint.restore(updater.policy, state["policy"])
     checkpoint.restore(updater.value, state["value"])
@@ -190,4 +225,12 @@ def _resume(context: Context, updater: Updater) -> Position:
     context.rewind(iteration)
     context.say(f"going on from iteration {iteration}, epoch {epoch}, minibatch {minibatch}")
     experience = Experience(**state["experience"]) if state["experience"] else None
-    return Position(iteration, epoch, minibatch, experience, state["metrics"])
+    kl = _controller(config, state["kl_coef"])
+    return Position(iteration, epoch, minibatch, experience, state["metrics"], kl, state["history"], state["alarms"])
+
+
+def _controller(config: Config, coef: float) -> KLController:
+    """What steers the KL coefficient from here on."""
+    if config.kl_target is None:
+        return FixedKL(coef)
+    return AdaptiveKL(coef, config.kl_target, config.kl_horizon)

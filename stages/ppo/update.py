@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import StageFailed
+from stages.modeling.heads import ScalarHead
 from stages.objectives.kl import kl_k3
-from stages.objectives.policy import clip_fraction, clipped_policy_loss, token_mean_over
+from stages.objectives.policy import clip_fraction, clipped_policy_loss, dual_clip, token_mean_over
 from stages.objectives.value import clipped_value_loss
 from stages.ppo.config import Config
 from stages.ppo.experience import POLICY, VALUE, Experience, Models
@@ -37,20 +38,21 @@ class Updater:
     def __init__(self, models: Models, config: Config, rates: tuple[float, float]) -> None:
         self.models, self.config, self._rates = models, config, rates
         self.policy = models.backbone.parameters(POLICY)
-        self.value = {**models.backbone.parameters(VALUE), "head": models.value_head.weight}
+        self.value: dict[str, nn.Parameter] = {}
+        if models.value_head is not None:
+            self.value = {**models.backbone.parameters(VALUE), "head": models.value_head.weight}
+        groups = zip((self.policy, self.value), rates, strict=True)
         self.optimizer = torch.optim.Adam(
-            [
-                {"params": list(self.policy.values()), "lr": rates[0]},
-                {"params": list(self.value.values()), "lr": rates[1]},
-            ],
+            [{"params": list(group.values()), "lr": rate} for group, rate in groups if group],
             eps=1e-5,  # Huang et al. 2024, detail 3.2: the TensorFlow original's, not torch's 1e-8
+            fused=True,
         )
         self.skipped_in_a_row = 0
         self.num_skipped = 0
 
     def set_progress(self, fraction: float) -> None:
         """Learning rates fall linearly to zero with the share of iterations done."""
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=False):  # the value's may be absent
             group["lr"] = rate * (1 - fraction)
 
     def step(self, experience: Experience, micro_batches: list[list[int]]) -> dict[str, float]:
@@ -62,18 +64,15 @@ class Updater:
         totals = Totals(int(experience.sequences.mask_BR[rows].sum()))
         for part in micro_batches:
             self._policy_gradient(experience, part, totals)
-            self._value_gradient(experience, part, totals)
-        norms = [
-            float(torch.nn.utils.clip_grad_norm_(list(group.values()), self.config.max_grad_norm))
-            for group in (self.policy, self.value)
-        ]
-        self._apply(all(math.isfinite(x) for x in (*norms, *totals.sums.values())))
-        return {
-            **totals.sums,
-            "policy/grad_norm": norms[0],
-            "value/grad_norm": norms[1],
-            "policy/ratio_deviation": totals.ratio_deviation,
+            if self.models.value_head is not None:
+                self._value_gradient(experience, part, totals, self.models.value_head)
+        norms = {
+            f"{name}/grad_norm": float(nn.utils.clip_grad_norm_(list(group.values()), self.config.max_grad_norm))
+            for name, group in (("policy", self.policy), ("value", self.value))
+            if group
         }
+        self._apply(all(math.isfinite(x) for x in (*norms.values(), *totals.sums.values())))
+        return {**totals.sums, **norms, "policy/ratio_deviation": totals.ratio_deviation}
 
     def _policy_gradient(self, experience: Experience, rows: list[int], totals: Totals) -> None:
         part = experience.sequences.select(rows)
@@ -81,6 +80,8 @@ class Updater:
         new = logprobs(self.models.backbone, POLICY, part, self.config.temperature)
         mask, old, advantages = (t.to(new.device) for t in (mask, old, advantages))
         loss = clipped_policy_loss(new, old, advantages, self.config.clip_range)
+        if self.config.dual_clip is not None:
+            loss = dual_clip(loss, advantages, self.config.dual_clip)
         token_mean_over(loss, mask, totals.num_tokens).backward()
         ratio = ((new - old).detach() * mask).exp()
         totals.ratio_deviation = max(totals.ratio_deviation, float((ratio - 1).abs().max()))
@@ -94,10 +95,10 @@ class Updater:
             / totals.num_tokens
         )
 
-    def _value_gradient(self, experience: Experience, rows: list[int], totals: Totals) -> None:
+    def _value_gradient(self, experience: Experience, rows: list[int], totals: Totals, head: ScalarHead) -> None:
         part = experience.sequences.select(rows)
         mask, old, returns = _cut(part.mask_BR, rows, experience.values_BR, experience.returns_BR)
-        new = values(self.models.backbone, VALUE, self.models.value_head, part)
+        new = values(self.models.backbone, VALUE, head, part)
         mask, old, returns = (t.to(new.device) for t in (mask, old, returns))
         loss = clipped_value_loss(new, old, returns, self.config.clip_range_value)
         (self.config.value_coef * token_mean_over(loss, mask, totals.num_tokens)).backward()

@@ -65,7 +65,6 @@ def by_hand(model: ModelConfig, chat: Chat, policies: list[Path], reward: Path, 
     for name in ("base", "policy-1", "policy-2"):
         answers = generate(backbone, name, chat, prompts, max_new_tokens=5, temperature=0.0, seed=1, purpose="x")
         rows = Sequences(prompts, [c.ids for c in answers])
-        whole = [p + c.ids for p, c in zip(prompts, answers, strict=True)]
         found[name] = {
             "length": torch.tensor([float(len(c.ids)) for c in answers]),
             "ended": torch.tensor([float(c.ids[-1] in chat.stop_ids) for c in answers]),

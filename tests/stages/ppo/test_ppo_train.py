@@ -18,6 +18,8 @@ from stages import ppo, rm
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
+from stages.ppo import alarms
+from stages.ppo import config as config_module
 from stages.ppo.config import rates
 from stages.ppo.experience import POLICY, REFERENCE, REWARD, VALUE, Models, choose_prompts, collect
 from stages.ppo.update import Updater
@@ -311,3 +313,97 @@ def test_output_holds_the_policy_alone(model: ModelConfig, inputs: dict[str, Any
     assert not (tmp_path / "out/head.safetensors").exists()
     assert weights(tmp_path / "out").keys() == weights(inputs["policy"]).keys()
     assert not same_weights(tmp_path / "out", inputs["policy"])
+
+
+@pytest.mark.parametrize("advantage", ["rloo", "grpo"])
+def test_answers_are_held_against_the_others_to_their_prompt(models: Models, advantage: str) -> None:
+    settings = config(advantage=advantage, num_samples_per_prompt=4)
+    prompts = choose_prompts(PROMPTS, settings, 17, 0)
+    assert [prompts.count(prompt) for prompt in prompts] == [4] * 8
+    experience = collect(replace(models, value_head=None), prompts, settings, 0.5, 17, 0)
+    whole = experience.scores_B - (1 - experience.ended_B) - 0.5 * experience.kl_BR.sum(1)
+    groups = whole.view(2, 4)
+    if advantage == "rloo":
+        expected = torch.stack([groups[:, i] - groups[:, [j for j in range(4) if j != i]].mean(1) for i in range(4)], 1)
+    else:
+        expected = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)
+    mask = experience.sequences.mask_BR
+    torch.testing.assert_close(experience.advantages_BR, expected.view(8, 1) * mask, atol=1e-5, rtol=1e-5)
+    assert not experience.values_BR.any()
+
+
+@pytest.mark.parametrize("kind", ["RlooConfig", "GrpoConfig"])
+def test_run_without_a_value_model_learns_and_resumes(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    settings = getattr(config_module, kind)(**SMALL)
+    whole = Log()
+    ppo.run(settings, make_context(tmp_path / "whole/out", model, whole, **inputs))
+    with pytest.raises(Interrupted):
+        ppo.run(settings, make_context(tmp_path / "parts/out", model, Log(), keep=True, stop=3, **inputs))
+    ppo.run(settings, make_context(tmp_path / "parts/out", model, Log(), keep=True, **inputs))
+    assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
+    assert not same_weights(tmp_path / "whole/out", inputs["policy"])
+    assert "loss/value_avg" not in whole.metrics[0][1] and "value/explained_variance" not in whole.metrics[0][1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"advantage": "rloo"}, "num_samples_per_prompt 2 or more"),
+        ({"num_samples_per_prompt": 3}, "must divide into prompts"),
+        ({"kl_target": 6.0, "kl_horizon": 1}, "kl_horizon 1 must be above"),
+        ({"num_mini_batches": 3}, "equal parts"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+def test_kl_coefficient_is_steered_towards_its_target_and_survives_a_resume(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {"total_episodes": 24, "kl_target": 1e-3, "kl_horizon": 20, "kl_coef": 0.1, "learning_rate": 3e-2}
+    whole, parts = Log(), Log()
+    run(tmp_path / "whole/out", model, inputs, whole, **settings)
+    coefs, kls = whole.column("kl_coef"), whole.column("objective/kl")
+    assert coefs[0] == 0.1
+    for i in (0, 1):
+        error = min(max(kls[i] / 1e-3 - 1, -0.2), 0.2)
+        assert coefs[i + 1] == pytest.approx(coefs[i] * (1 + error * 8 / 20))
+    assert coefs[2] != coefs[1]
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts/out", model, inputs, parts, keep=True, stop=10, **settings)
+    run(tmp_path / "parts/out", model, inputs, parts, keep=True, **settings)
+    assert parts.metrics == whole.metrics
+
+
+def test_second_reward_model_is_watched_and_changes_nothing(
+    model: ModelConfig, inputs: dict[str, Any], reward: Path, tmp_path: Path
+) -> None:
+    plain, watched = Log(), Log()
+    run(tmp_path / "plain/out", model, inputs, plain)
+    run(tmp_path / "watched/out", model, {**inputs, "check_reward": reward}, watched, score_clip=100)
+    assert watched.column("objective/check_scores") == pytest.approx(watched.column("objective/scores"), abs=1e-5)
+    assert same_weights(tmp_path / "plain/out", tmp_path / "watched/out")
+
+
+def test_dual_clip_caps_the_loss_of_bad_answers(models: Models) -> None:
+    experience = collect(models, PROMPTS, config(), 0.05, 17, 0)
+    far = replace(experience, old_logprobs_BR=experience.old_logprobs_BR - 5 * experience.sequences.mask_BR)
+    losses = [
+        Updater(models, config(dual_clip=bound), (0.0, 0.0)).step(far, far.micro_batches)["loss/policy_avg"]
+        for bound in (None, 3.0)
+    ]
+    assert losses[1] < losses[0] / 10
+
+
+def test_alarm_is_said_and_reported(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarms, "ALARMS", {"always": lambda history: f"seen {len(history)} -> nothing to do"})
+    log = Log()
+    result = run(tmp_path / "out", model, inputs, log)
+    assert [line for line in log.said if "alarm" in line] == ["alarm at iteration 1: seen 1 -> nothing to do"]
+    assert result.fragments[0].rows == [["always", "iteration 1: seen 1 -> nothing to do"]]  # type: ignore[union-attr]

@@ -58,7 +58,7 @@ def take(model: ModelConfig, folder: Path, values: list[float], log: Log) -> nn.
     def backward(part: list[int], total: float) -> dict[str, float]:
         loss = (weight * torch.tensor([values[i] for i in part])).sum() / total
         loss.backward()
-        return {"loss": float(loss)}
+        return {"loss": float(loss.detach())}
 
     settings = Settings("test", [({"w": weight}, 0.1)], [[[i]] for i in range(len(values))], "constant")
     fit(settings, Objective(lambda item: 1.0, backward, ["loss"]), make_context(folder / "out", model, log))
