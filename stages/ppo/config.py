@@ -48,6 +48,9 @@ class Config(StageConfig):
     clip_range: float = Field(0.2, gt=0)  # of the probability ratio
     dual_clip: float | None = Field(None, gt=1)  # caps the loss of bad answers at -A times this (Ye et al. 2020: 3)
     clip_range_value: float = Field(0.2, gt=0)  # of the value, in units of the normalised score
+    # Epochs on the first batch in which the value model alone learns, unclipped. It starts as the reward model, which
+    # has seen whole answers only and is far off in mid-answer: explained variance -6 on the help desk.
+    value_warmup_epochs: int = Field(4, ge=0)
     value_coef: float = Field(0.1, gt=0)
     score_clip: float = Field(5.0, gt=0)  # in deviations of the normalised score
     missing_eos_penalty: float = Field(1.0, ge=0)  # taken from the score of an answer that did not end

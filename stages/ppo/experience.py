@@ -6,7 +6,7 @@ Shapes: B episodes, R the longest completion.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class Experience:
     completions: list[list[int]]
     micro_batches: list[list[int]]  # fixed rows of each forward, so that a ratio is exactly 1 before the first step
     old_logprobs_BR: Tensor
+    rewards_BR: Tensor  # of each token: the KL penalty, and on the last one the score
     values_BR: Tensor
     advantages_BR: Tensor  # standardised over the whole batch
     returns_BR: Tensor
@@ -135,9 +136,7 @@ def collect(
         sequences,
         lambda part: (logprobs(models.backbone, REFERENCE, part, config.temperature),),
     )
-    value = torch.zeros(sequences.mask_BR.shape)
-    if (head := models.value_head) is not None:
-        (value,) = _by_micro_batch(micro_batches, sequences, lambda part: (values(models.backbone, VALUE, head, part),))
+    value = _values(models, sequences, micro_batches)
 
     # 3. one score a completion, on its last token; an unfinished answer pays the penalty
     scores_B = score_answers(models, sequences, config)
@@ -150,16 +149,13 @@ def collect(
     mask = sequences.mask_BR
     kl = kl_k1(old, reference) * mask
     rewards = rewards_with_kl(penalised_B, kl, mask, kl_coef)
-    if models.value_head is None:
-        advantages, returns = _against_siblings(config, rewards, mask), torch.zeros_like(value)
-    else:
-        advantages, returns = gae(rewards, value, mask, config.gamma, config.gae_lambda)
-        advantages = standardize(advantages, mask)
+    advantages, returns = _advantages(config, rewards, value, mask)
     return Experience(
         sequences.prompts,
         sequences.completions,
         micro_batches,
         old,
+        rewards,
         value,
         advantages,
         returns,
@@ -169,6 +165,30 @@ def collect(
         check_B,
         ended_B,
     )
+
+
+@torch.no_grad()
+def revalued(models: Models, experience: Experience, config: Config) -> Experience:
+    """The same batch with the present value model's values, and what follows from them."""
+    value = _values(models, experience.sequences, experience.micro_batches)
+    advantages, returns = _advantages(config, experience.rewards_BR, value, experience.sequences.mask_BR)
+    return replace(experience, values_BR=value, advantages_BR=advantages, returns_BR=returns)
+
+
+def _values(models: Models, sequences: Sequences, micro_batches: list[list[int]]) -> Tensor:
+    """The value before each completion token, [B, R]; zero without a value model."""
+    head = models.value_head
+    if head is None:
+        return torch.zeros(sequences.mask_BR.shape)
+    return _by_micro_batch(micro_batches, sequences, lambda part: (values(models.backbone, VALUE, head, part),))[0]
+
+
+def _advantages(config: Config, rewards_BR: Tensor, values_BR: Tensor, mask_BR: Tensor) -> tuple[Tensor, Tensor]:
+    """(advantages, returns); standardised over the whole batch where they come from a value model."""
+    if config.advantage != "gae":
+        return _against_siblings(config, rewards_BR, mask_BR), torch.zeros_like(values_BR)
+    advantages_BR, returns_BR = gae(rewards_BR, values_BR, mask_BR, config.gamma, config.gae_lambda)
+    return standardize(advantages_BR, mask_BR), returns_BR
 
 
 def _against_siblings(config: Config, rewards_BR: Tensor, mask_BR: Tensor) -> Tensor:

@@ -33,7 +33,18 @@ from stages.objectives.value import explained_variance
 from stages.ppo import alarms
 from stages.ppo.config import Config, rates
 from stages.ppo.evaluation import evaluate
-from stages.ppo.experience import CHECK, POLICY, REFERENCE, REWARD, VALUE, Experience, Models, choose_prompts, collect
+from stages.ppo.experience import (
+    CHECK,
+    POLICY,
+    REFERENCE,
+    REWARD,
+    VALUE,
+    Experience,
+    Models,
+    choose_prompts,
+    collect,
+    revalued,
+)
 from stages.ppo.update import Updater
 
 
@@ -122,6 +133,8 @@ def _train(
                     models, chosen, config, position.kl.coef, context.seed, position.iteration
                 )
                 position.metrics = {}
+                if position.iteration == 0 and config.advantage == "gae":
+                    position.experience = _warm_up(config, context, updater, position)
             _learn(config, context, updater, position)
             found = _figures(config, updater, position)
             _log(config, context, position, found)
@@ -131,6 +144,22 @@ def _train(
             advance(config.rollout_batch_size)
             if position.iteration % config.save_steps == 0 or position.iteration == config.num_iterations:
                 _save(context, updater, position)
+
+
+def _warm_up(config: Config, context: Context, updater: Updater, position: Position) -> Experience:
+    """Let the value model alone learn from the first batch, and give that batch its new values."""
+    experience = position.experience
+    assert experience is not None, "collect comes first"
+    if config.value_warmup_epochs == 0:
+        return experience
+    with context.progress("value warm-up", config.value_warmup_epochs) as advance:
+        for epoch in range(config.value_warmup_epochs):
+            for part in _minibatches(config, experience, context.seed, changed(position, epoch=-1 - epoch)):
+                if context.should_stop():  # nothing has been trained that is worth a checkpoint
+                    raise Interrupted("stopped", remedy="run the same command again to go on")
+                updater.value_step(experience, part)
+            advance(1)
+    return revalued(updater.models, experience, config)
 
 
 def _learn(config: Config, context: Context, updater: Updater, position: Position) -> None:

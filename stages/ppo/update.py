@@ -65,7 +65,7 @@ class Updater:
         for part in micro_batches:
             self._policy_gradient(experience, part, totals)
             if self.models.value_head is not None:
-                self._value_gradient(experience, part, totals, self.models.value_head)
+                self._value_gradient(experience, part, totals, self.models.value_head, self.config.clip_range_value)
         norms = {
             f"{name}/grad_norm": float(nn.utils.clip_grad_norm_(list(group.values()), self.config.max_grad_norm))
             for name, group in (("policy", self.policy), ("value", self.value))
@@ -73,6 +73,17 @@ class Updater:
         }
         self._apply(all(math.isfinite(x) for x in (*norms.values(), *totals.sums.values())))
         return {**totals.sums, **norms, "policy/ratio_deviation": totals.ratio_deviation}
+
+    def value_step(self, experience: Experience, micro_batches: list[list[int]]) -> float:
+        """An optimizer step of the value model alone, unclipped; returns its loss."""
+        rows = [row for part in micro_batches for row in part]
+        totals = Totals(int(experience.sequences.mask_BR[rows].sum()))
+        assert self.models.value_head is not None, "only called where there is a value model"
+        for part in micro_batches:
+            self._value_gradient(experience, part, totals, self.models.value_head, clip_range=math.inf)
+        norm = float(nn.utils.clip_grad_norm_(list(self.value.values()), self.config.max_grad_norm))
+        self._apply(math.isfinite(norm))
+        return totals.sums["loss/value_avg"]
 
     def _policy_gradient(self, experience: Experience, rows: list[int], totals: Totals) -> None:
         part = experience.sequences.select(rows)
@@ -95,12 +106,14 @@ class Updater:
             / totals.num_tokens
         )
 
-    def _value_gradient(self, experience: Experience, rows: list[int], totals: Totals, head: ScalarHead) -> None:
+    def _value_gradient(
+        self, experience: Experience, rows: list[int], totals: Totals, head: ScalarHead, clip_range: float
+    ) -> None:
         part = experience.sequences.select(rows)
         mask, old, returns = _cut(part.mask_BR, rows, experience.values_BR, experience.returns_BR)
         new = values(self.models.backbone, VALUE, head, part)
         mask, old, returns = (t.to(new.device) for t in (mask, old, returns))
-        loss = clipped_value_loss(new, old, returns, self.config.clip_range_value)
+        loss = clipped_value_loss(new, old, returns, clip_range)
         (self.config.value_coef * token_mean_over(loss, mask, totals.num_tokens)).backward()
         totals.add("loss/value_avg", loss, mask)
 

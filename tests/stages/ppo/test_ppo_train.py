@@ -27,7 +27,7 @@ from stages.ppo.update import Updater
 PROMPTS = [[5, 6, 7], [8], [9, 10], [11, 12, 13, 14], [15, 16], [17], [18, 19, 20], [21]]
 SMALL = {"data": "rows", "policy": "policy", "total_episodes": 16, "rollout_batch_size": 8, "num_ppo_epochs": 2,
          "num_mini_batches": 2, "per_device_train_batch_size": 2, "max_new_tokens": 4, "eval_prompts": 0,
-         "learning_rate": 1e-2}  # fmt: skip
+         "learning_rate": 1e-2, "value_warmup_epochs": 0}  # fmt: skip
 
 
 def config(**changes: Any) -> ppo.Config:
@@ -407,3 +407,27 @@ def test_alarm_is_said_and_reported(
     result = run(tmp_path / "out", model, inputs, log)
     assert [line for line in log.said if "alarm" in line] == ["alarm at iteration 1: seen 1 -> nothing to do"]
     assert result.fragments[0].rows == [["always", "iteration 1: seen 1 -> nothing to do"]]  # type: ignore[union-attr]
+
+
+def test_warm_up_mends_the_value_model_and_leaves_the_policy_alone(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    cold, warm = Log(), Log()
+    settings = {"total_episodes": 8, "learning_rate": 1e-9, "value_learning_rate": 1e-2}
+    run(tmp_path / "cold/out", model, inputs, cold, **settings)
+    run(tmp_path / "warm/out", model, inputs, warm, value_warmup_epochs=8, **settings)
+    before, after = (log.column("value/explained_variance")[0] for log in (cold, warm))
+    assert after > before + 0.1
+    assert warm.column("objective/scores") == cold.column("objective/scores")
+
+
+def test_run_stopped_in_the_warm_up_ends_with_the_same_bits(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {"value_warmup_epochs": 2, "total_episodes": 8}
+    run(tmp_path / "whole/out", model, inputs, **settings)
+    for stop in (3, 6):  # in the warm-up of 4 steps, and after it
+        with pytest.raises(Interrupted):
+            run(tmp_path / "parts/out", model, inputs, keep=True, stop=stop, **settings)
+    run(tmp_path / "parts/out", model, inputs, keep=True, **settings)
+    assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
