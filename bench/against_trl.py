@@ -191,7 +191,7 @@ def _trl(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "bf16": native and not best,
         "gradient_checkpointing": not best,
     }  # fmt: skip
-    dtype = weights_dtype(model, on_gpu=False) if best else "float32"
+    dtype = weights_dtype(model, native) if best else "float32"
     task = "SEQ_CLS" if options.workload == "rm" else "CAUSAL_LM"
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     peft = None if options.full else LoraConfig(r=16, lora_alpha=32, target_modules=modules, task_type=task)

@@ -27,8 +27,7 @@ def material(recipe: Recipe, stage: Stage, digests: Mapping[str, str], cache: Co
         "revision": type(stage.config).revision,
         "config": _hashed_config(stage.config),
         "seed": recipe.seed,
-        "world_size": launch.num_processes * launch.num_machines,
-        "mixed_precision": launch.mixed_precision,
+        "world_size": launch.num_processes,
         "model": {
             **recipe.model.model_dump(mode="json", exclude={"model_name_or_path", "revision"}),
             "content": model_digest(recipe.model, cache),

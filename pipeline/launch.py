@@ -21,14 +21,7 @@ def command(launch: LaunchConfig, job: Path) -> list[str]:
     worker = ["-m", "pipeline.worker", str(job)]
     if _is_single(launch):
         return [sys.executable, *worker]
-    options = [
-        "--num_processes",
-        str(launch.num_processes),
-        "--num_machines",
-        str(launch.num_machines),
-        "--mixed_precision",
-        launch.mixed_precision,
-    ]
+    options = ["--num_processes", str(launch.num_processes), "--num_machines", "1", "--mixed_precision", "no"]
     return [sys.executable, "-m", "accelerate.commands.launch", *options, *worker]
 
 
@@ -69,7 +62,7 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
 
 
 def _is_single(launch: LaunchConfig) -> bool:
-    return launch.num_processes == launch.num_machines == 1
+    return launch.num_processes == 1
 
 
 @contextmanager

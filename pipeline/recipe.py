@@ -60,9 +60,9 @@ class LaunchConfig(Frozen):
     """How a stage's process is started: one process, or `accelerate launch` over several."""
 
     num_processes: int = Field(1, gt=0)
-    num_machines: int = Field(1, gt=0)
+    num_machines: Literal[1] = 1  # this and the next two have one value that works so far; others are refused
     strategy: Literal["ddp"] = "ddp"
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["no"] = "no"
 
 
 class _Sections(Frozen):

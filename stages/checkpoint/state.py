@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from pipeline.errors import UserError
+
 FILE = "state.pt"
 
 
@@ -16,9 +18,20 @@ def write(folder: Path, state: Mapping[str, Any]) -> None:
     torch.save(dict(state), folder / FILE)
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The state written there. `weights_only`: nothing in the file can run."""
-    return dict(torch.load(folder / FILE, weights_only=True, map_location="cpu"))
+def read(folder: Path, arithmetic: str) -> dict[str, Any]:
+    """The state written there. `weights_only`: nothing in the file can run.
+
+    `arithmetic` is the dtype, device and attention in use now; UserError if the checkpoint was written under another,
+    for the run would silently become one that nobody started.
+    """
+    state = dict(torch.load(folder / FILE, weights_only=True, map_location="cpu"))
+    if state["arithmetic"] != arithmetic:
+        raise UserError(
+            f"this checkpoint was written with {state['arithmetic']}, and here it would go on with {arithmetic}",
+            where=str(folder),
+            remedy="go on where it was started, set model.dtype, or start over with --force",
+        )
+    return state
 
 
 def tensors(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
 from stages.modeling.memory import training_estimate
@@ -15,11 +15,14 @@ Loss = Literal[
 ]  # fmt: skip
 
 
+READ_BY: dict[str, tuple[Loss, ...]] = {"label_smoothing": ("cdpo", "robust"), "alpha": ("length_margin",)}
+
+
 class Config(StageConfig):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "policy"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")]  # what training starts from: an SFT policy
@@ -27,8 +30,8 @@ class Config(StageConfig):
     data: Annotated[Names, Input(records="comparison")]
     beta: float = Field(0.1, gt=0)  # raising it holds the policy nearer to the reference (Rafailov et al. 2023)
     loss_type: Loss = "sigmoid"  # see stages/objectives/dpo.py
-    label_smoothing: float = Field(0.1, gt=0, lt=0.5)  # cdpo and robust: the share of rankings believed wrong
-    alpha: float = Field(0.01, ge=0)  # length_margin: nats a token by which a longer winner must win more
+    label_smoothing: float | None = Field(None, gt=0, lt=0.5)  # for cdpo, robust: the share of rankings believed wrong
+    alpha: float | None = Field(None, ge=0)  # for length_margin: nats a token by which a longer winner must win more
     sft_weight: float = Field(0.0, ge=0)  # adds that much of the chosen answers' own loss, against their collapse
     pairs_per_prompt: int | None = Field(None, gt=0)  # the pairs furthest apart in rank first; left out: all
     learning_rate: float | None = Field(None, gt=0)  # left out: 1e-5 with LoRA, 1e-6 without (TRL's)
@@ -46,6 +49,16 @@ class Config(StageConfig):
     save_steps: SaveSteps = 20
     logging_steps: LoggingSteps = 1
 
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        """A setting that the chosen loss does not read would be ignored; one that it needs has no usual value."""
+        for name, readers in READ_BY.items():
+            given = getattr(self, name) is not None
+            if given != (self.loss_type in readers):
+                verb = "does not read" if given else "needs"
+                raise ValueError(f"loss_type {self.loss_type} {verb} {name} (read by {', '.join(readers)})")
+        return self
+
 
 def rate(config: Config, model: ModelConfig) -> float:
     """The learning rate used."""
@@ -55,4 +68,4 @@ def rate(config: Config, model: ModelConfig) -> float:
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory foretold: both answers of each pair, with their logits; without LoRA also a whole reference."""
     tokens = 2 * config.per_device_train_batch_size * config.max_length
-    return training_estimate(model, tokens, num_models=1 if model.lora else 2, keep_logits=True)
+    return training_estimate(model, tokens, num_trained=1, num_frozen=1)

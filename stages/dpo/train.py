@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.contract import Artifact, Context, Result, Table
-from pipeline.errors import DataError
+from pipeline.errors import DataError, Interrupted
 from stages.dpo.config import Config, rate
 from stages.evaluate.answers import ask, before_after, heldout_questions, mean_interval, measure, told, with_interval
 from stages.formats.inputs import read_input
@@ -33,6 +33,7 @@ from stages.objectives.statistics import bootstrap_ci
 from stages.rollout.score import in_batches, logprobs
 from stages.rollout.sequences import Sequences
 from stages.training.loop import Objective, Settings, Step, fit, schedule
+from stages.training.processes import Processes
 
 POLICY, REFERENCE = "policy", "reference"
 FIGURES = (
@@ -58,7 +59,7 @@ class Pair:
 def run(config: Config, context: Context) -> Result:
     """Train and publish a policy; the result compares it with its reference on held-out data."""
     chat = load_chat(context.model)
-    train = _pairs(config, context, chat, "train")
+    train = _pairs(config, context, chat, "train", config.pairs_per_prompt)
     heldout = _pairs(config, context, chat, "heldout")
     backbone = open_backbone(context.model)
     backbone.load(POLICY, context.artifact("policy"), trainable=True, seed=context.seed)
@@ -71,19 +72,19 @@ def run(config: Config, context: Context) -> Result:
     return _evaluate(config, context, chat, heldout)
 
 
-def _pairs(config: Config, context: Context, chat: Chat, side: Side) -> list[Pair]:
-    """Winner and loser of every ranking, the widest apart first where only some are asked for."""
+def _pairs(config: Config, context: Context, chat: Chat, side: Side, limit: int | None = None) -> list[Pair]:
+    """Winner and loser of every ranking; with a limit, that many of each comparison, the furthest apart first."""
     records = read_input(context, "data", "comparison", side)
     pairs: list[Pair] = []
     too_long = 0
     for record in records:
         own = [
-            (record, w, loser, ranking.ranks[loser] - ranking.ranks[w])  # type: ignore[operator]
+            (ranking.ranks[loser] - ranking.ranks[winner], winner, loser)  # type: ignore[operator]
             for ranking in record.rankings
-            for w, loser in ranking_pairs(ranking.ranks)
+            for winner, loser in ranking_pairs(ranking.ranks)
         ]
-        own.sort(key=lambda pair: -pair[3])
-        for _, winner, loser, _ in own[: config.pairs_per_prompt]:
+        own.sort(key=lambda pair: -pair[0])
+        for _, winner, loser in own[:limit]:
             pair = _encode(chat, record, winner, loser)
             if pair.longest > config.max_length:
                 too_long += 1
@@ -106,7 +107,7 @@ def _encode(chat: Chat, record: Comparison, winner: int, loser: int) -> Pair:
 
 
 def _train(config: Config, context: Context, backbone: Backbone, pairs: list[Pair]) -> None:
-    steps = schedule(config, len(pairs), context.seed, "dpo")
+    steps = schedule(config, len(pairs), context.seed, "dpo", Processes.join().count)
     reference_P2 = _reference_logprobs(backbone, pairs, steps, context)
     fixed = {"label_smoothing": config.label_smoothing, "alpha": config.alpha}
 
@@ -127,6 +128,7 @@ def _train(config: Config, context: Context, backbone: Backbone, pairs: list[Pai
 
     settings = Settings(
         purpose="dpo",
+        arithmetic=backbone.arithmetic,
         groups=[(backbone.parameters(POLICY), rate(config, context.model))],
         steps=steps,
         lr_scheduler_type=config.lr_scheduler_type,
@@ -143,23 +145,27 @@ def _train(config: Config, context: Context, backbone: Backbone, pairs: list[Pai
 @torch.no_grad()
 def _reference_logprobs(backbone: Backbone, pairs: Sequence[Pair], steps: Sequence[Step], context: Context) -> Tensor:
     """The reference's log-probability of both answers of each pair that training will meet, [P, 2]."""
+    processes = Processes.join()
     found = torch.zeros(len(pairs), 2)
-    parts = _first_meetings(steps)
+    parts = _first_meetings(steps)[processes.rank :: processes.count]
     with context.progress("reference log-probabilities", len(parts)) as advance:
         for part in parts:
+            if context.should_stop() and processes.count == 1:  # several must stop together: after the first step
+                raise Interrupted("stopped", remedy="run the same command again to go on")
             both = logprobs(backbone, REFERENCE, _both_sides([pairs[item] for item in part])).sum(1)
             found[part] = both.float().cpu().view(2, -1).T
             advance(1)
-    return found
+    return processes.sum_tensor(found)
 
 
 def _first_meetings(steps: Sequence[Step]) -> list[list[int]]:
-    """The micro-batches, in order, that hold a pair not met before."""
+    """The micro-batches, in order, that hold a pair not met before, less the pairs that were."""
     parts, met = [], set[int]()
     for part in (part for step in steps for part in step):
-        if not met.issuperset(part):
-            parts.append(part)
-            met.update(part)
+        new = [item for item in part if item not in met]
+        if new:
+            parts.append(new)
+            met.update(new)
     return parts
 
 
@@ -172,8 +178,9 @@ def _evaluate(config: Config, context: Context, chat: Chat, pairs: list[Pair]) -
     sequences = _both_sides(pairs)
     own, other = (in_batches(partial(logprobs, backbone, role), sequences)[0].sum(1) for role in ("tuned", REFERENCE))
     chosen, rejected = (own - other)[: len(pairs)], (own - other)[len(pairs) :]
-    accuracy = bootstrap_ci((chosen > rejected).float(), groups=[pair.id for pair in pairs])
-    drift = mean_interval(chosen.tolist())
+    ids = [pair.id for pair in pairs]
+    accuracy = bootstrap_ci((chosen > rejected).float(), groups=ids)
+    drift = bootstrap_ci(chosen, groups=ids)
     rows = [
         ["implicit-reward pair accuracy", None, with_interval(accuracy), None],
         ["log-probability gained by the preferred answer (nats)", None, with_interval(drift), None],

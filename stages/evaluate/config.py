@@ -30,4 +30,4 @@ class Config(StageConfig):
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory foretold: no training, one model loaded."""
-    return training_estimate(model, 0, num_models=0 if model.lora else 1, keep_logits=False)
+    return training_estimate(model, 0, num_trained=0, num_frozen=len(config.candidates) + 1)

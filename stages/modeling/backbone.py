@@ -3,7 +3,7 @@
 With LoRA there is one frozen base in memory and a small adapter a role (`SharedBackbone`); with full
 fine-tuning each role is a model of its own (`SeparateBackbones`). Stages see no difference.
 
-Always in eval mode: dropout would make the log-probabilities of one policy differ between two forwards.
+In eval mode but inside `learning`, where LoRA's dropout is on if the recipe has any; a base model's own never is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
 from stages.modeling import ragged
 from stages.modeling.locate import Location, locate
-from stages.modeling.precision import weights_dtype
+from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
 from stages.modeling.ragged import Ragged
 
 # Models that change the logits after the head; our fused scorer multiplies by the head alone.
@@ -40,7 +40,9 @@ class Backbone(ABC):
         self.location: Location = locate(config)
         own = int(os.environ.get("LOCAL_RANK", "0"))  # of several processes on one machine, each has its GPU
         self.device = torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
-        self.dtype_name = weights_dtype(config, on_gpu=self.device.type == "cuda")
+        on_gpu = self.device.type == "cuda"
+        native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_multiplies_bfloat16()
+        self.dtype_name = weights_dtype(config, native)
         self.dtype: torch.dtype = getattr(torch, self.dtype_name)
 
     @abstractmethod
@@ -67,19 +69,37 @@ class Backbone(ABC):
         """Last hidden states [M, D] of all tokens of the rows, before the language-model head."""
         with self.model(role) as model:
             trunk = getattr(model, model.base_model_prefix)
+            layout: dict[str, Any]
             if model.config._attn_implementation == ragged.NAME:
                 # transformers makes no mask of its own where it is given one of four dimensions
                 layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
             else:
-                unseen = ~rows.dense_mask(self.device)
-                nothing = torch.zeros(unseen.shape, dtype=self.dtype, device=self.device)
-                layout = {"attention_mask": nothing.masked_fill(unseen, torch.finfo(self.dtype).min)}
+                layout = {"attention_mask": self._masks(rows, model.config.get_text_config())}
             return trunk(  # type: ignore[no-any-return]
                 input_ids=rows.ids_N.to(self.device)[None],
                 position_ids=rows.positions_N.to(self.device)[None],
                 use_cache=False,
                 **layout,
             ).last_hidden_state[0]
+
+    def _masks(self, rows: Ragged, config: Any) -> Tensor | dict[str, Tensor]:
+        """What transformers' own attention adds to its logits; by kind of layer where some see only a window."""
+
+        def additive(window: int | None) -> Tensor:
+            unseen = ~rows.dense_mask(self.device, window)
+            nothing = torch.zeros(unseen.shape, dtype=self.dtype, device=self.device)
+            return nothing.masked_fill(unseen, torch.finfo(self.dtype).min)
+
+        window = getattr(config, "sliding_window", None)
+        if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+            return {"full_attention": additive(None), "sliding_attention": additive(window)}
+        return additive(None if getattr(config, "layer_types", None) else window)
+
+    @property
+    def arithmetic(self) -> str:
+        """What a result's last digits depend on besides the recipe; a resume must not change it."""
+        attention = self.config.attn_implementation or self._default_attention()
+        return f"{self.dtype_name} on {self.device.type}, attention {attention}"
 
     @contextmanager
     def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:
@@ -88,7 +108,9 @@ class Backbone(ABC):
         with self.model(role) as model:
             if gradient_checkpointing:
                 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            model.train(dropout or gradient_checkpointing)
+            if dropout or gradient_checkpointing:  # transformers checkpoints activations in training mode only
+                model.train()
+                _quiet_base(model)
             try:
                 yield
             finally:
@@ -124,6 +146,7 @@ class Backbone(ABC):
     def _read(self, path: str, revision: str | None = None) -> Any:
         from transformers import AutoModelForCausalLM
 
+        ragged.register()
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 path,
@@ -138,14 +161,12 @@ class Backbone(ABC):
                 where=self.location.label,
                 remedy="check model_name_or_path, and the network for a hub id",
             ) from error
+        _check_layers(model, self.location.label)
         return model.to(self.device).eval()
 
     def _default_attention(self) -> str:
         """On a CPU attention row by row skips what a mask would only hide; a GPU wants one kernel call."""
-        if self.device.type != "cpu":
-            return "sdpa"
-        ragged.register()
-        return ragged.NAME
+        return "sdpa" if self.device.type != "cpu" else ragged.NAME
 
 
 class SharedBackbone(Backbone):
@@ -162,11 +183,6 @@ class SharedBackbone(Backbone):
     @property
     def hidden_size(self) -> int:
         return int(self._base.config.get_text_config().hidden_size)
-
-    @property
-    def peft(self) -> Any:
-        """The base with its adapters, for trainers that know peft; None before the first adapter."""
-        return self._peft
 
     def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
         if artifact.path is None and not trainable:
@@ -258,6 +274,13 @@ class SharedBackbone(Backbone):
                 ) from error
 
     def _register(self, role: str, trainable: bool) -> None:
+        heads = (self._base.get_output_embeddings(), self._base.get_input_embeddings())
+        if any(hasattr(head, "lora_A") for head in heads):
+            raise ModelError(
+                "LoRA on the embeddings or the language-model head, which the scorer reads as they are",
+                where="model.lora.target_modules",
+                remedy="name other modules, or all-linear",
+            )
         self._roles[role] = role
         if trainable:
             self._trainable.add(role)
@@ -326,3 +349,28 @@ class SeparateBackbones(Backbone):
 def open_backbone(config: ModelConfig) -> Backbone:
     """The backbone that fits the recipe's model section."""
     return SharedBackbone(config) if config.lora else SeparateBackbones(config)
+
+
+def _check_layers(model: Any, label: str) -> None:
+    """Refuse models whose rows, laid end to end, would leak into each other, or whose attention we would get wrong."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if kinds or getattr(model, "_is_stateful", False):
+        found = f"layers of the kind {', '.join(sorted(kinds))}" if kinds else "a state that runs along the sequence"
+    elif not getattr(model, "_supports_sdpa", True) or getattr(config, "attn_logit_softcapping", None) is not None:
+        found = "an attention of its own (sinks or soft caps)"
+    else:
+        return
+    raise ModelError(
+        f"this architecture has {found}, which the scorer does not know",
+        where=label,
+        remedy="use a model whose layers are plain attention (Llama, Qwen2, Qwen3, Mistral, Gemma 3, SmolLM, Phi-3)",
+    )
+
+
+def _quiet_base(model: Any) -> None:
+    """Turn the base model's own dropout off again: only LoRA's is the recipe's."""
+    for name, module in model.named_modules():
+        is_own = isinstance(module, nn.Dropout) and "lora_dropout" not in name
+        if is_own or hasattr(module, "attention_dropout"):  # the latter drops by a function, not by a module
+            module.training = False

@@ -14,7 +14,7 @@ FILE = "head.safetensors"
 
 
 class ScalarHead(nn.Module):
-    """hidden [..., D] -> [...], in float32, without a bias for scores; `scale` and `shift` are applied after.
+    """hidden [..., D] -> [...], in float32, without a bias.
 
     The affine part holds the reward normalisation: score = (raw - mean) / std.
     """

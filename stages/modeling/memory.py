@@ -10,12 +10,12 @@ from pipeline.contract import Estimate, ModelConfig
 from stages.modeling.precision import weights_dtype
 
 
-def training_estimate(model: ModelConfig, tokens: int, *, num_models: int, keep_logits: bool) -> Estimate:
-    """Memory of `num_models` trained models on `tokens` tokens a forward; a note says why when it is unknown.
+def training_estimate(model: ModelConfig, tokens: int, *, num_trained: int, num_frozen: int = 0) -> Estimate:
+    """Memory of trained and frozen models on `tokens` tokens a forward; a note says why when it is unknown.
 
-    Counted: weights (2 or 4 bytes), AdamW on what is trained (gradient and two moments in float32), about
+    Counted: weights (2 or 4 bytes), AdamW on what is trained (gradient and two moments in float32), and about
     34 bytes a token, layer and hidden unit of activations kept for the backward pass (Korthikanti et al.
-    2022, without recomputation, in 16 bits), and float32 logits where a loss keeps them.
+    2022, without recomputation, in 16 bits). With LoRA all models share one base; a frozen adapter is small.
     """
     config = _config(model)
     if config is None:
@@ -25,12 +25,11 @@ def training_estimate(model: ModelConfig, tokens: int, *, num_models: int, keep_
     width = 2 if dtype == "bfloat16" else 4
     if model.lora:
         trained = _lora_parameters(config, model.lora.r)
-        weights = parameters * width + num_models * trained * 16
+        weights = parameters * width + num_trained * trained * 16 + num_frozen * trained * 4
     else:
-        weights = num_models * parameters * (width + 12)
+        weights = parameters * (num_trained * (width + 12) + num_frozen * width)
     activations = tokens * config["num_hidden_layers"] * config["hidden_size"] * 34 * width / 2
-    logits = tokens * config["vocab_size"] * 4 * 3 if keep_logits else 0  # logits, their gradient, the softmax
-    total = (weights + activations + logits) / 2**30
+    total = (weights + activations) / 2**30
     return Estimate(
         total,
         (

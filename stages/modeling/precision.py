@@ -13,8 +13,8 @@ BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # two of x86, a
 GPU_FILES = ("/proc/driver/nvidia/version", "/dev/kfd")  # NVIDIA's and AMD's kernel drivers
 
 
-def weights_dtype(model: ModelConfig, on_gpu: bool | None = None) -> str:
-    """The name of the torch dtype of the base weights; `on_gpu` is looked up where it is not known.
+def weights_dtype(model: ModelConfig, multiplies_bfloat16: bool | None = None) -> str:
+    """The name of the torch dtype of the base weights; what the hardware can do is guessed where it is not given.
 
     auto: float32 where every weight is trained, since bfloat16 rounds small updates away; under LoRA, whose
     small trained weights stay float32, bfloat16 where the hardware multiplies it.
@@ -23,8 +23,9 @@ def weights_dtype(model: ModelConfig, on_gpu: bool | None = None) -> str:
         return model.dtype
     if model.lora is None:
         return "float32"
-    has_gpu = any(Path(file).exists() for file in GPU_FILES) if on_gpu is None else on_gpu
-    return "bfloat16" if has_gpu or cpu_multiplies_bfloat16() else "float32"
+    if multiplies_bfloat16 is None:  # most GPUs do; plan must not load torch to ask
+        multiplies_bfloat16 = any(Path(file).exists() for file in GPU_FILES) or cpu_multiplies_bfloat16()
+    return "bfloat16" if multiplies_bfloat16 else "float32"
 
 
 @cache

@@ -2,7 +2,8 @@
 
 All rows lie end to end in one sequence of N tokens; each token attends to its own row alone. Rows that
 share a prompt can lie behind one copy of it: prompt, answer, answer, ... (a `Group`); every answer then
-sees the prompt and itself. Everything but attention works token by token, so nothing else has to know.
+sees the prompt and itself. Everything but attention works token by token in the models that backbone.py
+lets in, so nothing else has to know.
 
 On a CPU attention goes group by group (`attend`, registered with transformers under NAME); elsewhere one
 kernel call with a dense mask does the same.
@@ -71,8 +72,8 @@ class Ragged:
             starts.append(own)
         return starts
 
-    def dense_mask(self, device: torch.device) -> Tensor:
-        """Who may attend to whom, bool [1, 1, N, N]: for kernels that take any mask."""
+    def dense_mask(self, device: torch.device, window: int | None = None) -> Tensor:
+        """Who may attend to whom, at most `window` positions back, bool [1, 1, N, N]: for kernels with any mask."""
         group_N, part_N = [], []
         for index, lengths in enumerate(self.lengths):
             for part, length in enumerate(lengths):
@@ -80,7 +81,11 @@ class Ragged:
                 part_N += [part] * length
         group, part = torch.tensor(group_N, device=device), torch.tensor(part_N, device=device)
         same_row = (group[:, None] == group) & ((part[:, None] == part) | (part == 0))
-        return same_row.tril()[None, None]
+        allowed = same_row.tril()
+        if window is not None:
+            position = self.positions_N.to(device)
+            allowed &= position[:, None] - position < window
+        return allowed[None, None]
 
 
 def register() -> None:

@@ -54,7 +54,7 @@ def clipped_often(history: History) -> str | None:
 def useless_value_model(history: History) -> str | None:
     """Explained variance below zero: a constant would predict the returns better."""
     if len(history) >= 10 and _always(history, "value/explained_variance", lambda share: share < 0):
-        return "the value model predicts worse than a constant -> raise value_learning_rate, or try advantage: rloo"
+        return "the value model predicts worse than a constant -> raise value_learning_rate, or train with kind: rloo"
     return None
 
 

@@ -15,12 +15,12 @@ from stages.evaluate.answers import (
     told,
     with_interval,
 )
-from stages.ppo.config import Config
+from stages.ppo.config import Loop
 from stages.ppo.experience import POLICY, REFERENCE, Models, score_answers
 from stages.rollout.score import in_batches, token_kl
 
 
-def evaluate(config: Config, context: Context, models: Models) -> Result:
+def evaluate(config: Loop, context: Context, models: Models) -> Result:
     """Proxy score, KL, and what a program can check: before and after, with paired intervals."""
     questions = heldout_questions(context.data["data"], models.chat, config.eval_prompts, context.seed)
     if not questions:
@@ -84,11 +84,11 @@ def evaluate(config: Config, context: Context, models: Models) -> Result:
     )
 
 
-def _scores(models: Models, questions: list[Question], answers: Answers, config: Config) -> list[float | None]:
+def _scores(models: Models, questions: list[Question], answers: Answers, config: Loop) -> list[float | None]:
     return [float(score) for score in score_answers(models, answers.sequences(questions), config)]
 
 
-def _kl(models: Models, questions: list[Question], answers: Answers, config: Config) -> list[float | None]:
+def _kl(models: Models, questions: list[Question], answers: Answers, config: Loop) -> list[float | None]:
     """KL over the vocabulary summed along each answer: the answers are the policy's own samples at this temperature."""
     (kl_BR,) = in_batches(
         lambda part: token_kl(models.backbone, POLICY, REFERENCE, part, config.temperature),

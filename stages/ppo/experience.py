@@ -19,7 +19,7 @@ from stages.modeling.heads import ScalarHead
 from stages.objectives.advantages import gae, grpo, rewards_with_kl, rloo
 from stages.objectives.kl import kl_k1
 from stages.objectives.masked import standardize
-from stages.ppo.config import Config
+from stages.ppo.config import Config, GrpoConfig, Loop
 from stages.rollout.generate import generate
 from stages.rollout.score import all_scores, logprobs, logprobs_and_entropy, values
 from stages.rollout.sequences import Sequences
@@ -40,7 +40,7 @@ class Experience:
     old_logprobs_BR: Tensor
     rewards_BR: Tensor  # of each token: the KL penalty, and on the last one the score
     values_BR: Tensor
-    advantages_BR: Tensor  # standardised over the whole batch
+    advantages_BR: Tensor  # from a value model they are standardised over the whole batch
     returns_BR: Tensor
     kl_BR: Tensor  # k1 to the reference, nats
     entropy_BR: Tensor
@@ -85,7 +85,7 @@ class Models:
     check_head: ScalarHead | None = None
 
 
-def choose_prompts(prompts: Sequence[list[int]], config: Config, seed: int, iteration: int) -> list[list[int]]:
+def choose_prompts(prompts: Sequence[list[int]], config: Loop, seed: int, iteration: int) -> list[list[int]]:
     """The prompts of one iteration, each as often as it is answered: places in an endless run of shuffled passes."""
     chosen = []
     count = config.rollout_batch_size // config.num_samples_per_prompt
@@ -101,7 +101,7 @@ def choose_prompts(prompts: Sequence[list[int]], config: Config, seed: int, iter
 def collect(
     models: Models,
     prompts: list[list[int]],
-    config: Config,
+    config: Loop,
     kl_coef: float,
     seed: int,
     iteration: int,
@@ -122,7 +122,7 @@ def collect(
     )
     sequences = Sequences(prompts, [c.ids for c in completions])
     ended_B = torch.tensor([float(c.ended) for c in completions])
-    size = config.per_device_train_batch_size
+    size = config.micro_batch_size
     micro_batches = [list(range(len(prompts)))[start : start + size] for start in range(0, len(prompts), size)]
 
     # 2. log-probabilities by the training code, in the training batches: decoding is up to 0.18 nats off in bfloat16
@@ -149,21 +149,24 @@ def collect(
     mask = sequences.mask_BR
     kl = kl_k1(old, reference) * mask
     rewards = rewards_with_kl(penalised_B, kl, mask, kl_coef)
-    advantages, returns = _advantages(config, rewards, value, mask)
+    if isinstance(config, Config):
+        advantages, returns = _from_values(config, rewards, value, mask)
+    else:
+        advantages, returns = _against_siblings(config, penalised_B, kl_coef * kl.sum(1), mask), torch.zeros_like(value)
     return Experience(
-        sequences.prompts,
-        sequences.completions,
-        micro_batches,
-        old,
-        rewards,
-        value,
-        advantages,
-        returns,
-        kl,
-        entropy,
-        scores_B,
-        check_B,
-        ended_B,
+        prompts=sequences.prompts,
+        completions=sequences.completions,
+        micro_batches=micro_batches,
+        old_logprobs_BR=old,
+        rewards_BR=rewards,
+        values_BR=value,
+        advantages_BR=advantages,
+        returns_BR=returns,
+        kl_BR=kl,
+        entropy_BR=entropy,
+        scores_B=scores_B,
+        check_scores_B=check_B,
+        ended_B=ended_B,
     )
 
 
@@ -171,7 +174,7 @@ def collect(
 def revalued(models: Models, experience: Experience, config: Config) -> Experience:
     """The same batch with the present value model's values, and what follows from them."""
     value = _values(models, experience.sequences, experience.micro_batches)
-    advantages, returns = _advantages(config, experience.rewards_BR, value, experience.sequences.mask_BR)
+    advantages, returns = _from_values(config, experience.rewards_BR, value, experience.sequences.mask_BR)
     return replace(experience, values_BR=value, advantages_BR=advantages, returns_BR=returns)
 
 
@@ -183,22 +186,24 @@ def _values(models: Models, sequences: Sequences, micro_batches: list[list[int]]
     return _by_micro_batch(micro_batches, sequences, lambda part: (values(models.backbone, VALUE, head, part),))[0]
 
 
-def _advantages(config: Config, rewards_BR: Tensor, values_BR: Tensor, mask_BR: Tensor) -> tuple[Tensor, Tensor]:
-    """(advantages, returns); standardised over the whole batch where they come from a value model."""
-    if config.advantage != "gae":
-        return _against_siblings(config, rewards_BR, mask_BR), torch.zeros_like(values_BR)
+def _from_values(config: Config, rewards_BR: Tensor, values_BR: Tensor, mask_BR: Tensor) -> tuple[Tensor, Tensor]:
+    """GAE's advantages, standardised over the whole batch, and the returns the value model is to predict."""
     advantages_BR, returns_BR = gae(rewards_BR, values_BR, mask_BR, config.gamma, config.gae_lambda)
     return standardize(advantages_BR, mask_BR), returns_BR
 
 
-def _against_siblings(config: Config, rewards_BR: Tensor, mask_BR: Tensor) -> Tensor:
-    """An answer's whole reward, KL included, against the other answers to its prompt; the same on all its tokens."""
-    baseline = {"rloo": rloo, "grpo": grpo}[config.advantage]
-    whole_GK = rewards_BR.sum(1).view(-1, config.num_samples_per_prompt)
-    return baseline(whole_GK).view(-1, 1) * mask_BR
+def _against_siblings(config: Loop, scores_B: Tensor, penalties_B: Tensor, mask_BR: Tensor) -> Tensor:
+    """An answer's score against those of the other answers to its prompt, less its KL penalty against theirs.
+
+    The same on all its tokens. GRPO standardises the scores and not the penalty: else the KL coefficient would be
+    divided by each prompt's deviation, and answers that score alike would be told apart by their KL alone.
+    """
+    scores_GK, penalties_GK = (x.view(-1, config.num_samples_per_prompt) for x in (scores_B, penalties_B))
+    baseline = grpo if isinstance(config, GrpoConfig) else rloo
+    return (baseline(scores_GK) - rloo(penalties_GK)).view(-1, 1) * mask_BR
 
 
-def score_answers(models: Models, sequences: Sequences, config: Config) -> Tensor:
+def score_answers(models: Models, sequences: Sequences, config: Loop) -> Tensor:
     """The reward model's normalised, clipped score of each row, [B]."""
     scores_B = normalised_scores(models, REWARD, models.reward_head, sequences)
     return scores_B.clamp(-config.score_clip, config.score_clip)

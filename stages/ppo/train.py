@@ -31,7 +31,7 @@ from stages.modeling.publish import publish_policy
 from stages.objectives.kl import AdaptiveKL, FixedKL, KLController
 from stages.objectives.value import explained_variance
 from stages.ppo import alarms
-from stages.ppo.config import Config, rates
+from stages.ppo.config import Config, Loop, rates
 from stages.ppo.evaluation import evaluate
 from stages.ppo.experience import (
     CHECK,
@@ -52,17 +52,17 @@ from stages.ppo.update import Updater
 class Position:
     """Where a run stands; with the parameters and the optimizer, all that determines what comes next."""
 
+    kl: KLController
     iteration: int = 0
     epoch: int = 0
     minibatch: int = 0
     experience: Experience | None = None  # the rollout in use, in the middle of an iteration
     metrics: dict[str, list[float]] | None = None  # of the iteration so far
-    kl: KLController = field(default_factory=lambda: FixedKL(0.0))
     history: list[dict[str, float]] = field(default_factory=list)  # of the iterations so far
     alarms: dict[str, str] = field(default_factory=dict)  # raised so far
 
 
-def run(config: Config, context: Context) -> Result:
+def run(config: Loop, context: Context) -> Result:
     """Train and publish a policy; the result compares it with its reference on held-out prompts."""
     chat = load_chat(context.model)
     prompts = _prompts(config, context, chat)
@@ -78,7 +78,7 @@ def run(config: Config, context: Context) -> Result:
     return result
 
 
-def _prompts(config: Config, context: Context, chat: Chat) -> list[list[int]]:
+def _prompts(config: Loop, context: Context, chat: Chat) -> list[list[int]]:
     """Encoded training prompts; those over max_prompt_length are left out, and counted aloud."""
     records = read_input(context, "data", "prompt", "train")
     encoded = [chat.prompt_ids(record.prompt) for record in records]
@@ -95,7 +95,7 @@ def _prompts(config: Config, context: Context, chat: Chat) -> list[list[int]]:
     return kept
 
 
-def _load(config: Config, context: Context, chat: Chat) -> Models:
+def _load(config: Loop, context: Context, chat: Chat) -> Models:
     """One backbone and its roles; the value model starts as the reward model, head and scale included."""
     if context.model.lora and context.model.lora.dropout:
         raise ModelError(
@@ -110,7 +110,7 @@ def _load(config: Config, context: Context, chat: Chat) -> Models:
     backbone.load(REFERENCE, context.artifact("reference"))
     backbone.load(REWARD, reward)
     models = Models(backbone, chat, ScalarHead.load(reward.path).to(backbone.device).requires_grad_(False))
-    if config.advantage == "gae":
+    if isinstance(config, Config):
         backbone.copy(VALUE, REWARD, trainable=True)
         models = changed(models, value_head=ScalarHead.load(reward.path).to(backbone.device))
     for check in context.inputs.get("check_reward", ()):
@@ -121,7 +121,7 @@ def _load(config: Config, context: Context, chat: Chat) -> Models:
 
 
 def _train(
-    config: Config, context: Context, models: Models, updater: Updater, prompts: list[list[int]], position: Position
+    config: Loop, context: Context, models: Models, updater: Updater, prompts: list[list[int]], position: Position
 ) -> None:
     with context.progress("episodes", config.num_iterations * config.rollout_batch_size) as advance:
         advance(position.iteration * config.rollout_batch_size)
@@ -133,7 +133,7 @@ def _train(
                     models, chosen, config, position.kl.coef, context.seed, position.iteration
                 )
                 position.metrics = {}
-                if position.iteration == 0 and config.advantage == "gae":
+                if position.iteration == 0 and isinstance(config, Config):
                     position.experience = _warm_up(config, context, updater, position)
             _learn(config, context, updater, position)
             found = _figures(config, updater, position)
@@ -155,21 +155,19 @@ def _warm_up(config: Config, context: Context, updater: Updater, position: Posit
     with context.progress("value warm-up", config.value_warmup_epochs) as advance:
         for epoch in range(config.value_warmup_epochs):
             for part in _minibatches(config, experience, context.seed, changed(position, epoch=-1 - epoch)):
-                if context.should_stop():  # nothing has been trained that is worth a checkpoint
+                if context.should_stop():  # a checkpoint would hold half a warm-up: it starts over
                     raise Interrupted("stopped", remedy="run the same command again to go on")
-                updater.value_step(experience, part)
+                updater.value_step(config, experience, part)
             advance(1)
     return revalued(updater.models, experience, config)
 
 
-def _learn(config: Config, context: Context, updater: Updater, position: Position) -> None:
+def _learn(config: Loop, context: Context, updater: Updater, position: Position) -> None:
     """The remaining epochs and minibatches of the rollout in use; a stop checkpoints between two of them."""
     experience = position.experience
     assert experience is not None and position.metrics is not None, "collect comes first"
     while position.epoch < config.num_ppo_epochs:
-        if context.should_stop():
-            _save(context, updater, position)
-            raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
+        _stop_if_told(context, updater, position)
         minibatches = _minibatches(config, experience, context.seed, position)
         found = updater.step(experience, minibatches[position.minibatch])
         first = position.epoch == position.minibatch == 0
@@ -184,21 +182,27 @@ def _learn(config: Config, context: Context, updater: Updater, position: Positio
             position.epoch = config.num_ppo_epochs
 
 
-def _minibatches(config: Config, experience: Experience, seed: int, position: Position) -> list[list[list[int]]]:
+def _stop_if_told(context: Context, updater: Updater, position: Position) -> None:
+    if context.should_stop():
+        _save(context, updater, position)
+        raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
+
+
+def _minibatches(config: Loop, experience: Experience, seed: int, position: Position) -> list[list[list[int]]]:
     """The epoch's minibatches: whole micro-batches, shuffled anew each epoch and dealt out evenly."""
     parts = experience.micro_batches
     order = permutation(len(parts), seed, "ppo", "minibatches", position.iteration, position.epoch)
-    count = min(config.num_mini_batches, len(parts))
+    count = config.num_mini_batches
     return [[parts[i] for i in order[start::count]] for start in range(count)]
 
 
-def _figures(config: Config, updater: Updater, position: Position) -> dict[str, float]:
+def _figures(config: Loop, updater: Updater, position: Position) -> dict[str, float]:
     """What the iteration that has just ended looks like."""
     experience = position.experience
     assert experience is not None and position.metrics is not None, "figures come after learning"
     figures = experience.describe(position.kl.coef)
     figures |= {name: sum(values) / len(values) for name, values in position.metrics.items()}
-    if config.advantage == "gae":
+    if isinstance(config, Config):
         mask = experience.sequences.mask_BR
         figures["value/explained_variance"] = float(
             explained_variance(experience.values_BR, experience.returns_BR, mask)
@@ -212,7 +216,7 @@ def _figures(config: Config, updater: Updater, position: Position) -> dict[str, 
     }
 
 
-def _log(config: Config, context: Context, position: Position, figures: dict[str, float]) -> None:
+def _log(config: Loop, context: Context, position: Position, figures: dict[str, float]) -> None:
     """Record them, and say aloud what they give cause to fear."""
     number = position.iteration + 1
     if number % config.logging_steps == 0 or number == config.num_iterations:
@@ -227,6 +231,7 @@ def _save(context: Context, updater: Updater, position: Position) -> None:
     if context.checkpoints is None:
         return
     state: dict[str, Any] = {
+        "arithmetic": updater.models.backbone.arithmetic,
         "policy": checkpoint.tensors(updater.policy),
         "value": checkpoint.tensors(updater.value),
         "optimizer": updater.optimizer.state_dict(),
@@ -241,11 +246,11 @@ def _save(context: Context, updater: Updater, position: Position) -> None:
     store.save(context.checkpoints, position.iteration, lambda folder: checkpoint.write(folder, state))
 
 
-def _resume(config: Config, context: Context, updater: Updater) -> Position:
+def _resume(config: Loop, context: Context, updater: Updater) -> Position:
     found = store.newest(context.checkpoints, context.say)
     if found is None:
-        return Position(kl=_controller(config, config.kl_coef))
-    state = checkpoint.read(found[1])
+        return Position(_controller(config, config.kl_coef))
+    state = checkpoint.read(found[1], updater.models.backbone.arithmetic)
     checkpoint.restore(updater.policy, state["policy"])
     checkpoint.restore(updater.value, state["value"])
     updater.optimizer.load_state_dict(state["optimizer"])
@@ -255,10 +260,11 @@ def _resume(config: Config, context: Context, updater: Updater) -> Position:
     context.say(f"going on from iteration {iteration}, epoch {epoch}, minibatch {minibatch}")
     experience = Experience(**state["experience"]) if state["experience"] else None
     kl = _controller(config, state["kl_coef"])
-    return Position(iteration, epoch, minibatch, experience, state["metrics"], kl, state["history"], state["alarms"])
+    at = iteration, epoch, minibatch
+    return Position(kl, *at, experience, state["metrics"], state["history"], state["alarms"])
 
 
-def _controller(config: Config, coef: float) -> KLController:
+def _controller(config: Loop, coef: float) -> KLController:
     """What steers the KL coefficient from here on."""
     if config.kl_target is None:
         return FixedKL(coef)

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import StageFailed
-from stages.modeling.heads import ScalarHead
 from stages.objectives.kl import kl_k3
 from stages.objectives.policy import clip_fraction, clipped_policy_loss, dual_clip, token_mean_over
 from stages.objectives.value import clipped_value_loss
-from stages.ppo.config import Config
+from stages.ppo.config import Config, Loop
 from stages.ppo.experience import POLICY, VALUE, Experience, Models
 from stages.rollout.score import logprobs, values
 
@@ -35,7 +34,7 @@ class Totals:
 class Updater:
     """The trained parameters and their optimizer. Policy and value gradients are clipped apart."""
 
-    def __init__(self, models: Models, config: Config, rates: tuple[float, float]) -> None:
+    def __init__(self, models: Models, config: Loop, rates: tuple[float, float]) -> None:
         self.models, self.config, self._rates = models, config, rates
         self.policy = models.backbone.parameters(POLICY)
         self.value: dict[str, nn.Parameter] = {}
@@ -64,26 +63,24 @@ class Updater:
         totals = Totals(int(experience.sequences.mask_BR[rows].sum()))
         for part in micro_batches:
             self._policy_gradient(experience, part, totals)
-            if self.models.value_head is not None:
-                self._value_gradient(experience, part, totals, self.models.value_head, self.config.clip_range_value)
+            if isinstance(self.config, Config):
+                self._value_gradient(self.config, experience, part, totals, self.config.clip_range_value)
         norms = {
             f"{name}/grad_norm": float(nn.utils.clip_grad_norm_(list(group.values()), self.config.max_grad_norm))
             for name, group in (("policy", self.policy), ("value", self.value))
             if group
         }
-        self._apply(all(math.isfinite(x) for x in (*norms.values(), *totals.sums.values())))
+        self._apply(all(math.isfinite(x) for x in (*norms.values(), totals.sums["loss/policy_avg"])))
         return {**totals.sums, **norms, "policy/ratio_deviation": totals.ratio_deviation}
 
-    def value_step(self, experience: Experience, micro_batches: list[list[int]]) -> float:
-        """An optimizer step of the value model alone, unclipped; returns its loss."""
+    def value_step(self, config: Config, experience: Experience, micro_batches: list[list[int]]) -> None:
+        """An optimizer step of the value model alone, unclipped."""
         rows = [row for part in micro_batches for row in part]
         totals = Totals(int(experience.sequences.mask_BR[rows].sum()))
-        assert self.models.value_head is not None, "only called where there is a value model"
         for part in micro_batches:
-            self._value_gradient(experience, part, totals, self.models.value_head, clip_range=math.inf)
+            self._value_gradient(config, experience, part, totals, clip_range=math.inf)
         norm = float(nn.utils.clip_grad_norm_(list(self.value.values()), self.config.max_grad_norm))
         self._apply(math.isfinite(norm))
-        return totals.sums["loss/value_avg"]
 
     def _policy_gradient(self, experience: Experience, rows: list[int], totals: Totals) -> None:
         part = experience.sequences.select(rows)
@@ -107,14 +104,16 @@ class Updater:
         )
 
     def _value_gradient(
-        self, experience: Experience, rows: list[int], totals: Totals, head: ScalarHead, clip_range: float
+        self, config: Config, experience: Experience, rows: list[int], totals: Totals, clip_range: float
     ) -> None:
+        head = self.models.value_head
+        assert head is not None, "ppo has a value model"
         part = experience.sequences.select(rows)
         mask, old, returns = _cut(part.mask_BR, rows, experience.values_BR, experience.returns_BR)
         new = values(self.models.backbone, VALUE, head, part)
         mask, old, returns = (t.to(new.device) for t in (mask, old, returns))
         loss = clipped_value_loss(new, old, returns, clip_range)
-        (self.config.value_coef * token_mean_over(loss, mask, totals.num_tokens)).backward()
+        (config.value_coef * token_mean_over(loss, mask, totals.num_tokens)).backward()
         totals.add("loss/value_avg", loss, mask)
 
     def _apply(self, usable: bool) -> None:

@@ -14,7 +14,7 @@ class Config(StageConfig):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "reward"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     policy: Annotated[str, Input(role="policy")] = "base"  # where the trunk starts; the SFT policy serves best
     data: Annotated[Names, Input(records="comparison")]
@@ -47,4 +47,4 @@ def rate(config: Config, model: ModelConfig) -> float:
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory foretold for four completions a prompt."""
     tokens = config.per_device_train_batch_size * 4 * config.max_length
-    return training_estimate(model, tokens, num_models=1, keep_logits=False)
+    return training_estimate(model, tokens, num_trained=1, num_frozen=1)

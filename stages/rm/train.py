@@ -56,9 +56,10 @@ def run(config: Config, context: Context) -> Result:
 
 
 def _train(config: Config, context: Context, backbone: Backbone, head: ScalarHead, data: list[Ranked]) -> None:
-    steps = schedule(config, len(data), context.seed, "rm")
+    steps = schedule(config, len(data), context.seed, "rm", num_processes=1)
     settings = Settings(
         purpose="rm",
+        arithmetic=backbone.arithmetic,
         groups=[
             (backbone.parameters(ROLE), rate(config, context.model)),
             ({"head": head.weight}, config.head_learning_rate),

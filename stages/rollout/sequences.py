@@ -67,7 +67,8 @@ class Sequences:
     @cached_property
     def last_B(self) -> Tensor:
         """The place of each row's last token."""
-        return torch.tensor([start + len(c) - 1 for (_, start), c in zip(self._places, self.completions, strict=True)])
+        rows = zip(self._places, self.completions, strict=True)
+        return torch.tensor([start + len(c) - 1 if c else last for (last, start), c in rows])
 
     @cached_property
     def predictors(self) -> tuple[Tensor, Tensor]:

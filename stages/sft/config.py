@@ -14,7 +14,7 @@ class Config(StageConfig):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "policy"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")] = "base"  # what training starts from
@@ -25,7 +25,7 @@ class Config(StageConfig):
     per_device_train_batch_size: int = Field(4, gt=0)  # rows a forward; raising it costs memory
     gradient_accumulation_steps: int = Field(2, gt=0)  # forwards an optimizer step
     max_length: int = Field(1024, gt=1)  # tokens a row (TRL's default); longer rows are cut at the end
-    packing: bool = False  # several rows in one sequence of max_length; fewer, fuller steps
+    packing: bool = False  # an item of a batch is as many rows as fit max_length: steps of more even size
     loss_on: Literal["completion", "assistant"] = "completion"  # the last assistant turn, or all of them
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int = Field(0, ge=0)
@@ -46,4 +46,4 @@ def rate(config: Config, model: ModelConfig) -> float:
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory foretold from the model's size on disk, if it is there, and the batch."""
     tokens = config.per_device_train_batch_size * config.max_length
-    return training_estimate(model, tokens, num_models=1, keep_logits=True)
+    return training_estimate(model, tokens, num_trained=1)

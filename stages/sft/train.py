@@ -24,6 +24,7 @@ from stages.rollout.score import encoded_logprobs, in_batches, logprobs
 from stages.rollout.sequences import Sequences
 from stages.sft.config import Config, rate
 from stages.training.loop import Objective, Settings, fit, schedule
+from stages.training.processes import Processes
 
 ROLE = "policy"
 
@@ -34,12 +35,13 @@ def run(config: Config, context: Context) -> Result:
     train_rows = read_input(context, "data", "instruction", "train")
     heldout_rows = read_input(context, "data", "instruction", "heldout")
     encoded = [chat.encode(row.messages, row.tools, config.loss_on) for row in train_rows]
-    cut = _check_tokens(encoded, chat, config, context)
+    kept = [_truncate(row, config.max_length) for row in encoded]
+    cut = _check_tokens(encoded, kept, chat, config, context)
     heldout = _sequences(chat, heldout_rows, config.max_length)
 
     backbone = open_backbone(context.model)
     backbone.load(ROLE, context.artifact("policy"), trainable=True, seed=context.seed)
-    _train(config, context, backbone, [_truncate(row, config.max_length) for row in encoded])
+    _train(config, context, backbone, kept)
     if not context.chief:
         return Result({})
     publish_policy(backbone, ROLE, chat, context.output, made_by="sft")
@@ -47,9 +49,10 @@ def run(config: Config, context: Context) -> Result:
     return _evaluate(config, context, chat, heldout, cut)
 
 
-def _check_tokens(encoded: Sequence[Encoded], chat: Chat, config: Config, context: Context) -> dict[str, float]:
+def _check_tokens(
+    encoded: Sequence[Encoded], kept: Sequence[Encoded], chat: Chat, config: Config, context: Context
+) -> dict[str, float]:
     """Say what truncation costs; refuse data that would train nothing, or never the end of a turn."""
-    kept = [_truncate(row, config.max_length) for row in encoded]
     trained, trained_before = (sum(row.num_trained for row in rows) for rows in (kept, encoded))
     empty = [i for i, row in enumerate(kept) if not row.num_trained]
     ends = sum(row.completion_mask[-1] == 1 and row.input_ids[-1] == chat.end_of_turn for row in kept)
@@ -96,8 +99,9 @@ def _train(config: Config, context: Context, backbone: Backbone, rows: Sequence[
 
     settings = Settings(
         purpose="sft",
+        arithmetic=backbone.arithmetic,
         groups=[(backbone.parameters(ROLE), rate(config, context.model))],
-        steps=schedule(config, len(items), context.seed, "sft"),
+        steps=schedule(config, len(items), context.seed, "sft", Processes.join().count),
         lr_scheduler_type=config.lr_scheduler_type,
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,

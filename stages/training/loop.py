@@ -1,9 +1,9 @@
 """The optimizer loop of every stage that learns from fixed data: sft, rm and dpo.
 
-A step is a list of micro-batches of item numbers, and a function of the config and the seed alone, so that
-a resume needs only the step's number. An objective says what an item weighs (its trained tokens, or 1) and
-adds a micro-batch's gradient, divided by the weight of the *whole* step: how a step is cut into
-micro-batches, or dealt to processes, then changes nothing but rounding.
+A step is a list of micro-batches of item numbers, and a function of the config, the seed and the number of
+processes, so that a resume needs only the step's number. An objective says what an item weighs (its trained
+tokens, or 1) and adds a micro-batch's gradient, divided by the weight of the *whole* step: how a step is cut
+into micro-batches, or dealt to processes, then changes nothing but rounding.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Settings:
     """How it is learnt. `groups` are parameters by name with their peak learning rates."""
 
     purpose: str  # names the random streams and the progress bar
+    arithmetic: str  # the backbone's: a resume under another is refused
     groups: Sequence[tuple[Mapping[str, nn.Parameter], float]]
     steps: Sequence[Step]
     lr_scheduler_type: str = "linear"
@@ -65,15 +66,15 @@ class Batching(Protocol):
     max_steps: int | None
 
 
-def schedule(config: Batching, num_items: int, seed: int, purpose: str) -> list[Step]:
+def schedule(config: Batching, num_items: int, seed: int, purpose: str, num_processes: int) -> list[Step]:
     """Each optimizer step's micro-batches, over all processes.
 
     Every epoch has its own order. Its last step may be smaller, so that no item is skipped.
     """
     size = config.per_device_train_batch_size
-    accumulation = config.gradient_accumulation_steps * Processes.join().count
+    accumulation = config.gradient_accumulation_steps * num_processes
     num_parts = math.ceil(num_items / size)
-    total = config.max_steps or math.ceil(math.ceil(num_parts / accumulation) * config.num_train_epochs)
+    total = config.max_steps or math.ceil(round(math.ceil(num_parts / accumulation) * config.num_train_epochs, 6))
     steps: list[Step] = []
     epoch = 0
     while len(steps) < total:
@@ -93,7 +94,7 @@ def fit(settings: Settings, objective: Objective, context: Context) -> None:
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    step, skipped = _resume(context, parameters, optimizer)
+    step, skipped = _resume(context, settings.arithmetic, parameters, optimizer, processes)
     totals = {name: _total(settings.steps[:step], count) for name, count in settings.counted.items()}
     with context.progress(settings.purpose, len(settings.steps)) as advance:
         advance(step)
@@ -116,8 +117,9 @@ def fit(settings: Settings, objective: Objective, context: Context) -> None:
                 rate = optimizer.param_groups[0]["lr"]
                 context.log_metrics(step, {**figures, **totals, "grad_norm": norm, "learning_rate": rate})
             if context.checkpoints and context.chief and (stop or last or step % settings.save_steps == 0):
-                _save(context, step, skipped, parameters, optimizer)
+                _save(context, settings.arithmetic, step, skipped, parameters, optimizer)
             if stop:
+                processes.wait()  # for the one that writes
                 raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
 
 
@@ -135,7 +137,9 @@ def _gradient(
     """This process's share of the step's gradient; the figures are sums over its micro-batches."""
     total = sum(objective.weight(item) for part in step for item in part)
     figures: dict[str, float] = {}
-    with torch.random.fork_rng():  # dropout, where there is any, is a function of the step and the process
+    with torch.random.fork_rng(
+        devices=processes.devices
+    ):  # dropout, where there is any, is a function of the step and the process
         torch.manual_seed(stream(context.seed, *purpose, "dropout", processes.rank).initial_seed())
         for part in step[processes.rank :: processes.count]:
             for name, value in objective.backward(part, total).items():
@@ -163,10 +167,16 @@ def _total(steps: Sequence[Step], count: Callable[[int], float]) -> float:
 
 
 def _save(
-    context: Context, step: int, skipped: int, parameters: Mapping[str, Any], optimizer: torch.optim.Optimizer
+    context: Context,
+    arithmetic: str,
+    step: int,
+    skipped: int,
+    parameters: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     assert context.checkpoints is not None, "only called with a place to save to"
     state = {
+        "arithmetic": arithmetic,
         "parameters": checkpoint.tensors(parameters),
         "optimizer": optimizer.state_dict(),
         "skipped": skipped,
@@ -174,13 +184,23 @@ def _save(
     store.save(context.checkpoints, step, lambda folder: checkpoint.write(folder, state))
 
 
-def _resume(context: Context, parameters: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> tuple[int, int]:
+def _resume(
+    context: Context,
+    arithmetic: str,
+    parameters: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer,
+    processes: Processes,
+) -> tuple[int, int]:
     """Restore the newest good checkpoint; returns the steps it has done, and how many of the last were skipped."""
+    if not context.chief:
+        processes.wait()  # the chief first: it sets damaged checkpoints aside
     found = store.newest(context.checkpoints, context.say)
+    if context.chief:
+        processes.wait()
     if found is None:
         return 0, 0
     step, folder = found
-    state = checkpoint.read(folder)
+    state = checkpoint.read(folder, arithmetic)
     checkpoint.restore(parameters, state["parameters"])
     optimizer.load_state_dict(state["optimizer"])
     context.rewind(step)

@@ -28,8 +28,28 @@ class Processes:
         if count == 1:
             return cls()
         if not distributed.is_initialized():
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
             distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         return cls(distributed.get_rank(), count)
+
+    @property
+    def devices(self) -> list[int]:
+        """The GPU of this process, if it has one, by number."""
+        return [torch.cuda.current_device()] if torch.cuda.is_available() else []
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def sum_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes, on the CPU."""
+        if self.count == 1:
+            return tensor
+        moved = tensor.to("cuda" if torch.cuda.is_available() else "cpu")
+        distributed.all_reduce(moved)
+        return moved.cpu()
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Every parameter's gradient becomes the sum over all processes; one that had no part counts as zero."""
@@ -44,8 +64,6 @@ class Processes:
         """Each named number summed over all processes; one that this process lacks counts as zero."""
         if self.count == 1:
             return dict(numbers)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         names = list(names)
-        together = torch.tensor([numbers.get(name, 0.0) for name in names], dtype=torch.float64, device=device)
-        distributed.all_reduce(together)
-        return dict(zip(names, together.tolist(), strict=True))
+        together = torch.tensor([numbers.get(name, 0.0) for name in names], dtype=torch.float64)
+        return dict(zip(names, self.sum_tensor(together).tolist(), strict=True))

@@ -64,7 +64,7 @@ def test_fingerprint_stays_with_what_does_not(project: Project, override: str) -
     assert of(override) == of()
 
 
-@pytest.mark.parametrize("override", ["launch.num_processes=2", "launch.mixed_precision=bf16"])
+@pytest.mark.parametrize("override", ["launch.num_processes=2"])
 def test_fingerprint_changes_with_launch_when_the_stage_is_distributed(project: Project, override: str) -> None:
     assert of(override, stage="sft") != of(stage="sft")
     assert of(override, stage="rm") == of(stage="rm")

@@ -100,9 +100,8 @@ def test_one_process_is_started_without_accelerate() -> None:
 
 
 def test_several_processes_are_started_by_accelerate() -> None:
-    words = " ".join(launch.command(LaunchConfig(num_processes=2, mixed_precision="bf16"), Path("job.json")))
+    words = " ".join(launch.command(LaunchConfig(num_processes=2), Path("job.json")))
     assert "accelerate.commands.launch --num_processes 2" in words
-    assert "--mixed_precision bf16" in words
     assert words.endswith("-m pipeline.worker job.json")
 
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import BASE, lora_model, write_rows
+from tiny_run import BASE, lora_model, publish_scorer, shake, write_rows
 from transformers import AutoModelForCausalLM
 
 from pipeline.contract import ModelConfig
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
-from stages.modeling.heads import ScalarHead
-from stages.modeling.publish import publish_policy, publish_reward
+from stages.modeling.publish import publish_policy
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,15 +42,6 @@ def backbone(model: ModelConfig) -> Backbone:
     return open_backbone(model)
 
 
-def shake(backbone: Backbone, role: str, seed: int, size: float = 0.2) -> None:
-    """Fill an adapter's B matrices, which start at zero, so that it says something of its own."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in backbone.parameters(role).items():
-            if "lora_B" in name:
-                parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
-
-
 @pytest.fixture(scope="session")
 def policies(model: ModelConfig, chat: Chat, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The folders of two different published policies."""
@@ -64,17 +54,6 @@ def policies(model: ModelConfig, chat: Chat, tmp_path_factory: pytest.TempPathFa
         folders[-1].mkdir()
         publish_policy(backbone, "policy", chat, folders[-1], made_by="sft")
     return folders
-
-
-def publish_scorer(model: ModelConfig, chat: Chat, folder: Path) -> Path:
-    """Publish a reward model that likes last tokens that point along a fixed random direction."""
-    backbone = open_backbone(model)
-    backbone.load("reward", BASE, trainable=True, seed=3)
-    shake(backbone, "reward", 3, size=0.02)
-    head = ScalarHead(backbone.hidden_size).initialise(torch.Generator().manual_seed(4))
-    folder.mkdir()
-    publish_reward(backbone, "reward", head, chat, folder, {"normalization": None})
-    return folder
 
 
 @pytest.fixture(scope="session")

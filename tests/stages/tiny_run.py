@@ -12,6 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.contract import Artifact, Context, LoraConfig, ModelConfig
+from stages.modeling.backbone import Backbone, open_backbone
+from stages.modeling.chat import Chat
+from stages.modeling.heads import ScalarHead
+from stages.modeling.publish import publish_reward
 
 BASE = Artifact("base", "policy")
 
@@ -92,3 +96,23 @@ def same_weights(one: Path, other: Path) -> bool:
     """Whether two published folders hold bit-identical weights."""
     a, b = weights(one), weights(other)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def shake(backbone: Backbone, role: str, seed: int, size: float = 0.2) -> None:
+    """Fill an adapter's B matrices, which start at zero, so that it says something of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in backbone.parameters(role).items():
+            if "lora_B" in name:
+                parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+
+
+def publish_scorer(model: ModelConfig, chat: Chat, folder: Path, seed: int = 4) -> Path:
+    """Publish a reward model that likes last tokens that point along a fixed random direction."""
+    backbone = open_backbone(model)
+    backbone.load("reward", BASE, trainable=True, seed=3)
+    shake(backbone, "reward", 3, size=0.02)
+    head = ScalarHead(backbone.hidden_size).initialise(torch.Generator().manual_seed(seed))
+    folder.mkdir()
+    publish_reward(backbone, "reward", head, chat, folder, {"normalization": None})
+    return folder

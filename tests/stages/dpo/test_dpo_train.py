@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM
 from pipeline.contract import ModelConfig, Result
 from pipeline.errors import DataError, Interrupted
 from stages import dpo
+from stages.dpo.config import READ_BY
 from stages.dpo.train import _pairs
 from stages.modeling.chat import Chat
-from stages.objectives.dpo import LOSSES
+from stages.objectives.dpo import LOSSES, extra_inputs
 
 SMALL = {"data": "rows", "policy": "policy", "max_steps": 3, "per_device_train_batch_size": 2, "eval_prompts": 0,
          "gradient_accumulation_steps": 1, "learning_rate": 1e-2, "max_length": 96}  # fmt: skip
@@ -123,7 +124,10 @@ def test_reported_gain_is_that_of_the_published_weights(
     assert result.metrics["heldout/accuracy"] == float(chosen > rejected)
 
 
-@pytest.mark.parametrize("stop", [2, 4])
+FIRST = 6  # calls of should_stop before the first of 6 steps: the reference's passes over as many micro-batches
+
+
+@pytest.mark.parametrize("stop", [3, FIRST + 2, FIRST + 4])
 def test_stopped_and_resumed_run_ends_with_the_same_bits(
     kind: ModelConfig, inputs: dict[str, Any], policies: list[Path], tmp_path: Path, stop: int
 ) -> None:
@@ -144,7 +148,8 @@ def test_resumed_run_keeps_the_reference_it_was_given(
     """A reference taken from the resumed weights would put the margin back to 0."""
     log = Log()
     with pytest.raises(Interrupted):
-        run(tmp_path / "out", model, inputs, log, max_steps=6, keep=True, stop=4)
+        run(tmp_path / "out", model, inputs, log, max_steps=6, keep=True, stop=FIRST + 4)
+    assert len(log.metrics) == 4
     before = log.column("rewards/margins")[-1]
     run(tmp_path / "out", model, inputs, log, max_steps=6, keep=True)
     assert log.column("rewards/margins")[4] > before / 2 > 0.001
@@ -175,7 +180,7 @@ def test_pairs_furthest_apart_come_first_when_only_some_are_wanted(
         {"prompt": [{"role": "user", "content": "q2"}], "completions": ["a", "b"], "ranks": [1, 1]},
     ]
     context = make_context(tmp_path / "out", model, **{**inputs, "data": write_rows(tmp_path / "c.jsonl", rows)})
-    pairs = _pairs(dpo.Config(**{**SMALL, "pairs_per_prompt": limit}), context, chat, "train")
+    pairs = _pairs(dpo.Config(**SMALL), context, chat, "train", limit)
     answers = [chat.completion_ids(rows[0]["prompt"], text) for text in ("a", "b", "c")]
     assert sorted((answers.index(pair.chosen), answers.index(pair.rejected)) for pair in pairs) == expected
 
@@ -188,9 +193,28 @@ def test_pairs_that_never_fit_are_refused(model: ModelConfig, inputs: dict[str, 
 @pytest.mark.parametrize("loss_type", sorted(LOSSES))
 def test_every_loss_trains(model: ModelConfig, inputs: dict[str, Any], tmp_path: Path, loss_type: str) -> None:
     log = Log()
-    run(tmp_path / "out", model, inputs, log, loss_type=loss_type, sft_weight=0.1, max_steps=1)
+    needed = {name: 0.1 for name, readers in READ_BY.items() if loss_type in readers}
+    run(tmp_path / "out", model, inputs, log, loss_type=loss_type, sft_weight=0.1, max_steps=1, **needed)
     assert math.isfinite(log.column("loss")[0]) and log.column("grad_norm")[0] > 0
 
 
 def test_recipe_offers_every_loss_of_the_library() -> None:
     assert set(get_args(dpo.Config.model_fields["loss_type"].annotation)) == set(LOSSES)
+
+
+def test_settings_are_said_to_be_read_by_the_losses_that_read_them() -> None:
+    for name, readers in READ_BY.items():
+        assert set(readers) == {loss for loss in LOSSES if name in extra_inputs(loss)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label_smoothing": 0.1}, "sigmoid does not read label_smoothing"),
+        ({"loss_type": "cdpo"}, "cdpo needs label_smoothing"),
+        ({"loss_type": "hinge", "alpha": 0.1}, "hinge does not read alpha"),
+    ],
+)
+def test_settings_that_the_loss_does_not_read_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dpo.Config(**{**SMALL, **changes})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,7 +93,9 @@ def test_only_trained_roles_require_gradients_after_every_switch(backbone: Backb
         assert trained(backbone, "policy", "reference", "reward", "value") == {"policy", "value"}
         assert not any(p.requires_grad for p in backbone.parameters("reference").values())
         assert not any(p.requires_grad for p in backbone.parameters("reward").values())
-    assert sum(p.requires_grad for p in backbone.peft.parameters()) == 2 * len(backbone.parameters("policy"))
+    with backbone.model("policy") as model:
+        learning = sum(p.requires_grad for p in model.parameters())
+    assert learning == 2 * len(backbone.parameters("policy"))
 
 
 def test_policy_and_value_both_get_gradients_when_one_is_forwarded_between(
@@ -212,6 +216,23 @@ def test_model_that_rescales_its_logits_is_refused_by_the_scorer(backbone: Backb
         plain.config.final_logit_softcapping = 30.0
     with pytest.raises(ModelError, match="final_logit_softcapping"):
         backbone.lm_head("policy")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("layer_types", ["full_attention", "linear_attention"]), ("attn_logit_softcapping", 50.0)]
+)
+def test_architecture_whose_rows_would_mix_is_refused(tiny_model: Path, tmp_path: Path, name: str, value: Any) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    file = tmp_path / "model/config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+    with pytest.raises(ModelError, match="which the scorer does not know"):
+        open_backbone(lora_model(tmp_path / "model"))
+
+
+def test_lora_on_the_head_is_refused(tiny_model: Path) -> None:
+    backbone = open_backbone(lora_model(tiny_model, target_modules=("q_proj", "lm_head")))
+    with pytest.raises(ModelError, match="LoRA on the embeddings"):
+        backbone.load("policy", BASE, trainable=True)
 
 
 def test_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:

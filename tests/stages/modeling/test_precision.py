@@ -33,14 +33,14 @@ def test_bfloat16_is_not_native_when_the_system_does_not_say(tmp_path: Path) -> 
 
 
 def test_auto_is_bfloat16_under_lora_where_the_hardware_has_it() -> None:
-    assert weights_dtype(LORA, on_gpu=True) == "bfloat16"
-    assert weights_dtype(LORA, on_gpu=False) == ("bfloat16" if cpu_multiplies_bfloat16() else "float32")
+    assert weights_dtype(LORA, True) == "bfloat16"
+    assert weights_dtype(LORA, False) == "float32"
 
 
 def test_auto_is_float32_when_every_weight_is_trained() -> None:
-    assert weights_dtype(ModelConfig(model_name_or_path="m"), on_gpu=True) == "float32"
+    assert weights_dtype(ModelConfig(model_name_or_path="m"), True) == "float32"
 
 
 def test_dtype_that_was_asked_for_is_kept() -> None:
     asked = LORA.model_copy(update={"dtype": "bfloat16"})
-    assert weights_dtype(asked, on_gpu=False) == "bfloat16"
+    assert weights_dtype(asked, False) == "bfloat16"

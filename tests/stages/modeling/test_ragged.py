@@ -69,6 +69,7 @@ def test_sliding_window_hides_what_lies_too_far_back(window: int) -> None:
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(1, 2, 13, 4, generator=generator) for _ in range(3))
     near = (ROWS.positions_N[:, None] - ROWS.positions_N < window) & ROWS.dense_mask(torch.device("cpu"))
+    assert torch.equal(ROWS.dense_mask(torch.device("cpu"), window), near)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=near)
     found, _ = attend(None, query, key, value, None, ragged=ROWS, sliding_window=window)
     torch.testing.assert_close(found.transpose(1, 2), expected)

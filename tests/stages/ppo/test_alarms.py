@@ -54,7 +54,7 @@ def test_alarm_is_raised_with_a_remedy_and_only_once(name: str) -> None:
 @pytest.mark.parametrize("name", ["negative_kl", "fewer_ends", "clipped_often"])
 def test_one_bad_iteration_raises_nothing(name: str) -> None:
     ((metric, values),) = SICK[name].items()
-    assert raised(history({metric: [*values[:8], values[-1], *values[:3]]})) == {}
+    assert raised(history({metric: [*([values[0]] * 11), values[-1]]})) == {}
 
 
 def test_run_without_value_model_or_second_reward_model_can_be_judged() -> None:

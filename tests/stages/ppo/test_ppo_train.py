@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import Log, full_model, lora_model, make_context, same_weights, weights, write_rows
+from tiny_run import Log, full_model, lora_model, make_context, publish_scorer, same_weights, weights, write_rows
 from torch import Tensor
 
 from pipeline.contract import Artifact, ModelConfig, Result
@@ -19,7 +19,6 @@ from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
 from stages.ppo import alarms
-from stages.ppo import config as config_module
 from stages.ppo.config import rates
 from stages.ppo.experience import POLICY, REFERENCE, REWARD, VALUE, Models, choose_prompts, collect
 from stages.ppo.update import Updater
@@ -189,7 +188,7 @@ def test_planted_reward_is_raised(loud: ModelConfig, loud_reward: Path, inputs: 
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
-@pytest.mark.parametrize("stop", [2, 4, 6])  # calls are minibatches: 4 an iteration
+@pytest.mark.parametrize("stop", [2, 4, 7])  # calls: a batch of the rollout, then 4 minibatches an iteration
 def test_stopped_and_resumed_run_ends_with_the_same_bits(
     tiny_model: Path, inputs: dict[str, Any], tmp_path: Path, tuning: str, stop: int
 ) -> None:
@@ -315,32 +314,45 @@ def test_output_holds_the_policy_alone(model: ModelConfig, inputs: dict[str, Any
     assert not same_weights(tmp_path / "out", inputs["policy"])
 
 
-@pytest.mark.parametrize("advantage", ["rloo", "grpo"])
-def test_answers_are_held_against_the_others_to_their_prompt(models: Models, advantage: str) -> None:
-    settings = config(advantage=advantage, num_samples_per_prompt=4)
+COMMON = {name: value for name, value in SMALL.items() if name != "value_warmup_epochs"}
+
+
+@pytest.mark.parametrize("kind", [ppo.RlooConfig, ppo.GrpoConfig])
+def test_answers_are_held_against_the_others_to_their_prompt(models: Models, kind: type[ppo.Config]) -> None:
+    settings = kind(**COMMON)
     prompts = choose_prompts(PROMPTS, settings, 17, 0)
     assert [prompts.count(prompt) for prompt in prompts] == [4] * 8
     experience = collect(replace(models, value_head=None), prompts, settings, 0.5, 17, 0)
-    whole = experience.scores_B - (1 - experience.ended_B) - 0.5 * experience.kl_BR.sum(1)
-    groups = whole.view(2, 4)
-    if advantage == "rloo":
-        expected = torch.stack([groups[:, i] - groups[:, [j for j in range(4) if j != i]].mean(1) for i in range(4)], 1)
-    else:
-        expected = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)
-    mask = experience.sequences.mask_BR
-    torch.testing.assert_close(experience.advantages_BR, expected.view(8, 1) * mask, atol=1e-5, rtol=1e-5)
+    scores = (experience.scores_B - (1 - experience.ended_B)).view(2, 4)
+    penalties = 0.5 * experience.kl_BR.sum(1).view(2, 4)
+
+    def less_the_others(values: Tensor) -> Tensor:
+        return torch.stack([values[:, i] - values[:, [j for j in range(4) if j != i]].mean(1) for i in range(4)], 1)
+
+    standard = (scores - scores.mean(1, keepdim=True)) / (scores.std(1, keepdim=True) + 1e-4)
+    own = less_the_others(scores) if kind is ppo.RlooConfig else standard
+    expected = (own - less_the_others(penalties)).view(8, 1) * experience.sequences.mask_BR
+    torch.testing.assert_close(experience.advantages_BR, expected, atol=1e-5, rtol=1e-5)
     assert not experience.values_BR.any()
 
 
-@pytest.mark.parametrize("kind", ["RlooConfig", "GrpoConfig"])
+def test_grpo_tells_no_answers_apart_by_their_kl_when_they_score_alike(models: Models) -> None:
+    models.reward_head.weight.data.zero_()
+    settings = ppo.GrpoConfig(**COMMON, missing_eos_penalty=0)
+    prompts = choose_prompts(PROMPTS, settings, 17, 0)
+    experience = collect(replace(models, value_head=None), prompts, settings, 1e-3, 17, 0)
+    assert 0 < experience.advantages_BR.abs().max() < 0.05
+
+
+@pytest.mark.parametrize("kind", [ppo.RlooConfig, ppo.GrpoConfig])
 def test_run_without_a_value_model_learns_and_resumes(
-    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path, kind: str
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path, kind: type[ppo.Config]
 ) -> None:
-    settings = getattr(config_module, kind)(**SMALL)
+    settings = kind(**COMMON)
     whole = Log()
     ppo.run(settings, make_context(tmp_path / "whole/out", model, whole, **inputs))
     with pytest.raises(Interrupted):
-        ppo.run(settings, make_context(tmp_path / "parts/out", model, Log(), keep=True, stop=3, **inputs))
+        ppo.run(settings, make_context(tmp_path / "parts/out", model, Log(), keep=True, stop=4, **inputs))
     ppo.run(settings, make_context(tmp_path / "parts/out", model, Log(), keep=True, **inputs))
     assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
     assert not same_weights(tmp_path / "whole/out", inputs["policy"])
@@ -350,15 +362,20 @@ def test_run_without_a_value_model_learns_and_resumes(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"advantage": "rloo"}, "num_samples_per_prompt 2 or more"),
         ({"num_samples_per_prompt": 3}, "must divide into prompts"),
         ({"kl_target": 6.0, "kl_horizon": 1}, "kl_horizon 1 must be above"),
+        ({"kl_target": 6.0, "kl_coef": 0}, "would stay 0"),
         ({"num_mini_batches": 3}, "equal parts"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         config(**changes)
+
+
+@pytest.mark.parametrize(("asked", "minibatches", "size"), [(8, 1, 8), (3, 2, 2), (8, 4, 2), (5, 1, 4)])
+def test_forwards_divide_a_minibatch_into_equal_parts(asked: int, minibatches: int, size: int) -> None:
+    assert config(per_device_train_batch_size=asked, num_mini_batches=minibatches).micro_batch_size == size
 
 
 def test_kl_coefficient_is_steered_towards_its_target_and_survives_a_resume(
@@ -380,13 +397,20 @@ def test_kl_coefficient_is_steered_towards_its_target_and_survives_a_resume(
 
 
 def test_second_reward_model_is_watched_and_changes_nothing(
-    model: ModelConfig, inputs: dict[str, Any], reward: Path, tmp_path: Path
+    model: ModelConfig, chat: Chat, inputs: dict[str, Any], tmp_path: Path
 ) -> None:
+    other = publish_scorer(model, chat, tmp_path / "check", seed=9)
     plain, watched = Log(), Log()
     run(tmp_path / "plain/out", model, inputs, plain)
-    run(tmp_path / "watched/out", model, {**inputs, "check_reward": reward}, watched, score_clip=100)
-    assert watched.column("objective/check_scores") == pytest.approx(watched.column("objective/scores"), abs=1e-5)
+    run(tmp_path / "watched/out", model, {**inputs, "check_reward": other}, watched)
     assert same_weights(tmp_path / "plain/out", tmp_path / "watched/out")
+    assert watched.column("objective/scores") == plain.column("objective/scores")
+    assert "objective/check_scores" not in plain.metrics[0][1]
+
+    swapped = Log()  # the same rollout, scored the other way round, before anything is learnt
+    run(tmp_path / "swapped/out", model, {**inputs, "reward": other, "check_reward": inputs["reward"]}, swapped)
+    assert swapped.column("objective/scores")[0] == pytest.approx(watched.column("objective/check_scores")[0], abs=1e-5)
+    assert abs(watched.column("objective/scores")[0] - watched.column("objective/check_scores")[0]) > 1e-3
 
 
 def test_dual_clip_caps_the_loss_of_bad_answers(models: Models) -> None:
@@ -426,7 +450,7 @@ def test_run_stopped_in_the_warm_up_ends_with_the_same_bits(
 ) -> None:
     settings = {"value_warmup_epochs": 2, "total_episodes": 8}
     run(tmp_path / "whole/out", model, inputs, **settings)
-    for stop in (3, 6):  # in the warm-up of 4 steps, and after it
+    for stop in (4, 7):  # a call in the rollout, 4 in the warm-up, 4 in the minibatches
         with pytest.raises(Interrupted):
             run(tmp_path / "parts/out", model, inputs, keep=True, stop=stop, **settings)
     run(tmp_path / "parts/out", model, inputs, keep=True, **settings)

@@ -11,7 +11,7 @@ from tiny_run import Log, full_model, lora_model, make_context, same_weights, we
 from transformers import AutoModelForCausalLM
 
 from pipeline.contract import ModelConfig, Result
-from pipeline.errors import DataError, Interrupted
+from pipeline.errors import DataError, Interrupted, UserError
 from stages import sft
 from stages.modeling.chat import Chat
 
@@ -165,3 +165,32 @@ def test_run_stopped_after_training_does_not_train_again(
     run(tmp_path / "out", model, rows["instructions"], log, keep=True)
     assert not log.metrics and "going on from step 3" in log.said
     assert all(torch.equal(first[name], tensor) for name, tensor in weights(tmp_path / "out").items())
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(
+    kind: ModelConfig, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    plain, saving = Log(), Log()
+    run(tmp_path / "plain/out", kind, rows["instructions"], plain)
+    run(tmp_path / "saving/out", kind, rows["instructions"], saving, gradient_checkpointing=True)
+    assert saving.column("loss") == pytest.approx(plain.column("loss"), abs=1e-5)
+    assert saving.column("grad_norm") == pytest.approx(plain.column("grad_norm"), rel=1e-4)
+
+
+def test_run_with_dropout_resumes_to_the_same_bits(tiny_model: Path, rows: dict[str, Path], tmp_path: Path) -> None:
+    dropping, plain, whole = lora_model(tiny_model, dropout=0.5), Log(), Log()
+    run(tmp_path / "plain/out", lora_model(tiny_model), rows["instructions"], plain)
+    run(tmp_path / "whole/out", dropping, rows["instructions"], whole)
+    assert whole.column("loss")[1:] != plain.column("loss")[1:]
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts/out", dropping, rows["instructions"], keep=True, stop=2)
+    run(tmp_path / "parts/out", dropping, rows["instructions"], keep=True)
+    assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
+
+
+def test_resume_under_another_arithmetic_is_refused(model: ModelConfig, rows: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path / "out", model, rows["instructions"], keep=True, stop=2)
+    changed = model.model_copy(update={"attn_implementation": "sdpa"})
+    with pytest.raises(UserError, match="was written with float32 on cpu, attention posttune_ragged"):
+        run(tmp_path / "out", changed, rows["instructions"], keep=True)

@@ -25,7 +25,7 @@ class Batching:
 
 @pytest.mark.parametrize("items", [7, 8])
 def test_every_item_is_seen_once_an_epoch(items: int) -> None:
-    steps = schedule(Batching(), items, 17, "test")
+    steps = schedule(Batching(), items, 17, "test", 1)
     seen = [i for step in steps for part in step for i in part]
     assert len(steps) == 4
     assert sorted(seen[:items]) == sorted(seen[items:]) == list(range(items))
@@ -33,12 +33,12 @@ def test_every_item_is_seen_once_an_epoch(items: int) -> None:
 
 
 def test_part_of_an_epoch_is_its_first_steps() -> None:
-    whole, part = (schedule(Batching(num_train_epochs=epochs), 8, 17, "test") for epochs in (2, 1.5))
+    whole, part = (schedule(Batching(num_train_epochs=epochs), 8, 17, "test", 1) for epochs in (2, 1.5))
     assert part == whole[:3]
 
 
 def test_max_steps_overrides_the_epochs() -> None:
-    assert len(schedule(Batching(max_steps=5), 3, 17, "test")) == 5
+    assert len(schedule(Batching(max_steps=5), 3, 17, "test", 1)) == 5
 
 
 def test_rate_warms_up_and_falls_to_a_small_last_step() -> None:
@@ -60,7 +60,7 @@ def take(model: ModelConfig, folder: Path, values: list[float], log: Log) -> nn.
         loss.backward()
         return {"loss": float(loss.detach())}
 
-    settings = Settings("test", [({"w": weight}, 0.1)], [[[i]] for i in range(len(values))], "constant")
+    settings = Settings("test", "float32", [({"w": weight}, 0.1)], [[[i]] for i in range(len(values))], "constant")
     fit(settings, Objective(lambda item: 1.0, backward, ["loss"]), make_context(folder / "out", model, log))
     return weight
 
