@@ -1,4 +1,4 @@
-"""How a stage's process is started: one Python process, or `accelerate launch` over several."""
+"""How a stage's process is started: one Python process, or `torch.distributed.run` over several."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def command(launch: LaunchConfig, job: Path) -> list[str]:
     worker = ["-m", "pipeline.worker", str(job)]
     if _is_single(launch):
         return [sys.executable, *worker]
-    options = ["--num_processes", str(launch.num_processes), "--num_machines", "1", "--mixed_precision", "no"]
-    return [sys.executable, "-m", "accelerate.commands.launch", *options, *worker]
+    # Not `accelerate launch`: without a GPU it starts one process whatever number it is given.
+    options = ["--standalone", "--nproc-per-node", str(launch.num_processes)]
+    return [sys.executable, "-m", "torch.distributed.run", *options, *worker]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment = {**quiet, **os.environ, "POSTTUNE_PARENT_PIPE": str(watched)}
     # A signal that comes while the child still imports waits until the child can answer it (worker.main
-    # unblocks); accelerate's launcher would never unblock, so it starts with them open.
+    # unblocks); torch's launcher would never unblock, so it starts with them open.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED if _is_single(launch) else ())
     try:
         child = subprocess.Popen(

@@ -57,7 +57,7 @@ class TrackingConfig(Frozen):
 
 
 class LaunchConfig(Frozen):
-    """How a stage's process is started: one process, or `accelerate launch` over several."""
+    """How a stage's process is started: one process, or several on this machine, each with its GPU if there are any."""
 
     num_processes: int = Field(1, gt=0)
     num_machines: Literal[1] = 1  # this and the next two have one value that works so far; others are refused

@@ -226,7 +226,7 @@ def _die_with_parent() -> None:
     def watch() -> None:
         try:
             os.read(int(descriptor), 1)  # returns only at end of file
-        except OSError:  # accelerate's launcher does not hand the pipe on; it watches its workers itself
+        except OSError:  # torch's launcher does not hand the pipe on; it watches its workers itself
             return
         os._exit(FAILED)
 

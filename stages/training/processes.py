@@ -23,7 +23,7 @@ class Processes:
 
     @classmethod
     def join(cls) -> Processes:
-        """Meet the processes that `accelerate launch` has started beside this one, if it has."""
+        """Meet the processes that `torch.distributed.run` has started beside this one, if it has."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
             return cls()

@@ -95,13 +95,13 @@ def test_describe_says_code_and_one_line(error: BaseException, code: int, proble
     assert (told["code"], told["problem"]) == (code, problem)
 
 
-def test_one_process_is_started_without_accelerate() -> None:
+def test_one_process_is_started_without_a_launcher() -> None:
     assert launch.command(LaunchConfig(), Path("job.json")) == [sys.executable, "-m", "pipeline.worker", "job.json"]
 
 
-def test_several_processes_are_started_by_accelerate() -> None:
+def test_several_processes_are_started_by_torchs_launcher() -> None:
     words = " ".join(launch.command(LaunchConfig(num_processes=2), Path("job.json")))
-    assert "accelerate.commands.launch --num_processes 2" in words
+    assert "torch.distributed.run --standalone --nproc-per-node 2" in words
     assert words.endswith("-m pipeline.worker job.json")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_sft_records_each_step_once_when_two_processes_train(project: Project, t
     (folder,) = (project.root / "runs/two/sft").iterdir()
     entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [1, 2]
-    assert entries[0]["num_tokens"] == 26  # a row of 13 tokens in each process
+    assert entries[0]["num_tokens"] in range(52, 57)  # a row of 26 to 28 tokens in each process
     assert (folder / "output/adapter_model.safetensors").is_file()
 
 
@@ -52,3 +53,26 @@ def test_two_processes_are_another_artifact_when_the_recipe_is_otherwise_equal(
     assert project.command("run", "two.yaml").returncode == 0
     project.write(RECIPE.format(model=tiny_model, processes=1), "two.yaml")
     assert "world_size 2 -> 1" in project.command("plan", "two.yaml").stdout
+
+
+def test_two_processes_that_are_stopped_end_with_the_bits_of_two_that_were_not(
+    project: Project, tiny_model: Path
+) -> None:
+    project.rows(12)
+    published = []
+    for name in ("whole", "parts"):
+        text = RECIPE.format(model=tiny_model, processes=2).replace("two\n", f"{name}\n", 1)
+        project.write(text.replace("max_steps: 2", "max_steps: 300, save_steps: 1000"), f"{name}.yaml")
+        if name == "parts":
+            process = project.start("run", "parts.yaml")
+            metrics = project.root / "runs/parts/sft"
+            while not any(file.stat().st_size for file in metrics.glob("*/metrics.jsonl")):
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            assert process.wait(timeout=60) == 130
+            assert list(metrics.glob("*/checkpoints/step-*"))
+        assert project.command("run", f"{name}.yaml").returncode == 0
+        (folder,) = (project.root / f"runs/{name}/sft").iterdir()
+        published.append((folder / "output/adapter_model.safetensors").read_bytes())
+    assert published[0] == published[1]
