@@ -48,7 +48,7 @@ def scored_logprobs_and_entropy(
     """The same without gradients, with the entropy (nats) of each distribution: (logprobs_N, entropy_N)."""
     _check(temperature, chunk)
     parts = []
-    for states_ND, tokens_N in zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True):
+    for states_ND, tokens_N in zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True):
         logits_NV = _logits(states_ND, lm_head_weight_VD, temperature)
         parts.append((_gathered(logits_NV, tokens_N), entropy(logits_NV)))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
@@ -75,7 +75,7 @@ class _ScoredLogprobs(torch.autograd.Function):
         return torch.cat(logprobs) if logprobs else _upcast(hidden_ND.new_zeros(0))
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc, no-untyped-call]
+    @once_differentiable
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
         slope_ND, *learning = ctx.saved_tensors
         grad_hidden = None if slope_ND is None else slope_ND * grad_N[:, None].to(slope_ND.dtype)

@@ -75,7 +75,7 @@ def token_kl(backbone: Backbone, role: str, reference: str, sequences: Sequences
         )
         for ours, theirs in zip(ours_ND.split(ROWS_A_CHUNK), theirs_ND.split(ROWS_A_CHUNK), strict=True)
     ]
-    return sequences.scatter(torch.cat(parts))
+    return sequences.scatter(torch.cat(parts).clamp_min(0))  # rounding alone takes it below
 
 
 def values(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
