@@ -74,6 +74,13 @@ CASES = [
     Case("stage-is-empty", "r.yaml:2: stages.sft", "'sft' must hold keys", text="model: {model_name_or_path: m}\nstages: {sft: }\n"),
     Case("date-that-is-none", "r.yaml:1", "'2026-02-31' is no value", "name: small", "description: 2026-02-31"),
     Case("mini-batches-unequal", "r.yaml:10: stages.ppo", "must divide into", "ppo: {", "ppo: {num_mini_batches: 5, "),
+    Case("kl-target-without-coefficient", "r.yaml:10: stages.ppo", "would stay 0", "ppo: {", "ppo: {kl_target: 6, kl_coef: 0, "),
+    Case("group-of-one", "r.yaml:10: stages.ppo.num_samples_per_prompt", "'num_samples_per_prompt' is 1", "ppo: {", "ppo: {kind: rloo, num_samples_per_prompt: 1, "),
+    Case("value-setting-without-value-model", "r.yaml:10: stages.ppo.gae_lambda", "unknown key 'gae_lambda'", "ppo: {", "ppo: {kind: grpo, gae_lambda: 0.9, "),
+    Case("setting-the-loss-does-not-read", "r.yaml:10: stages.dpo", "does not read label_smoothing", "ppo: {policy: sft", "dpo: {policy: sft, label_smoothing: 0.1"),
+    Case("setting-the-loss-needs", "r.yaml:10: stages.dpo", "cdpo needs label_smoothing", "ppo: {policy: sft", "dpo: {policy: sft, loss_type: cdpo"),
+    Case("precision-not-built", "r.yaml:1: launch.mixed_precision", "'mixed_precision' is 'bf16'", "name: small", "launch: {mixed_precision: bf16}"),
+    Case("machines-not-built", "r.yaml:1: launch.num_machines", "'num_machines' is 2", "name: small", "launch: {num_machines: 2}"),
     # names
     Case("name-not-a-folder", "r.yaml:1: name", "'../up' cannot name a folder", "small", "../up"),
     Case("stage-called-test", "r.yaml:8: stages.test", "a stage cannot be called 'test'", "sft: {", "test: {kind: sft, "),
