@@ -26,10 +26,13 @@ from pipeline.errors import ModelError
 from stages.modeling import ragged
 from stages.modeling.locate import Location, locate
 from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
-from stages.modeling.ragged import Ragged
+from stages.modeling.ragged import Group, Ragged
 
 # Models that change the logits after the head; our fused scorer multiplies by the head alone.
 LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
+
+
+MAX_LEAK = 0.01  # of the largest hidden state. Rows that see themselves alone differ by 0; experts in bfloat16 by less
 
 
 class Backbone(ABC):
@@ -44,6 +47,8 @@ class Backbone(ABC):
         native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_multiplies_bfloat16()
         self.dtype_name = weights_dtype(config, native)
         self.dtype: torch.dtype = getattr(torch, self.dtype_name)
+        # On a CPU attention row by row skips what a mask would only hide; a GPU wants one kernel call.
+        self.attention = config.attn_implementation or ("sdpa" if on_gpu else ragged.NAME)
 
     @abstractmethod
     def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
@@ -68,19 +73,22 @@ class Backbone(ABC):
     def hidden(self, role: str, rows: Ragged) -> Tensor:
         """Last hidden states [M, D] of all tokens of the rows, before the language-model head."""
         with self.model(role) as model:
-            trunk = getattr(model, model.base_model_prefix)
-            layout: dict[str, Any]
-            if model.config._attn_implementation == ragged.NAME:
-                # transformers makes no mask of its own where it is given one of four dimensions
-                layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
-            else:
-                layout = {"attention_mask": self._masks(rows, model.config.get_text_config())}
-            return trunk(  # type: ignore[no-any-return]
-                input_ids=rows.ids_N.to(self.device)[None],
-                position_ids=rows.positions_N.to(self.device)[None],
-                use_cache=False,
-                **layout,
-            ).last_hidden_state[0]
+            return self._states(model, rows)
+
+    def _states(self, model: Any, rows: Ragged) -> Tensor:
+        layout: dict[str, Any]
+        if self.attention == ragged.NAME:
+            # transformers makes no mask of its own where it is given one of four dimensions
+            layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
+        else:
+            layout = {"attention_mask": self._masks(rows, model.config.get_text_config())}
+        trunk = getattr(model, model.base_model_prefix)
+        return trunk(  # type: ignore[no-any-return]
+            input_ids=rows.ids_N.to(self.device)[None],
+            position_ids=rows.positions_N.to(self.device)[None],
+            use_cache=False,
+            **layout,
+        ).last_hidden_state[0]
 
     def _masks(self, rows: Ragged, config: Any) -> Tensor | dict[str, Tensor]:
         """What transformers' own attention adds to its logits; by kind of layer where some see only a window."""
@@ -98,8 +106,7 @@ class Backbone(ABC):
     @property
     def arithmetic(self) -> str:
         """What a result's last digits depend on besides the recipe; a resume must not change it."""
-        attention = self.config.attn_implementation or self._default_attention()
-        return f"{self.dtype_name} on {self.device.type}, attention {attention}"
+        return f"{self.dtype_name} on {self.device.type}, attention {self.attention}"
 
     @contextmanager
     def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:
@@ -146,14 +153,13 @@ class Backbone(ABC):
     def _read(self, path: str, revision: str | None = None) -> Any:
         from transformers import AutoModelForCausalLM
 
-        ragged.register()
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 path,
                 revision=revision,
                 dtype=self.dtype,
                 trust_remote_code=self.config.trust_remote_code,
-                attn_implementation=self.config.attn_implementation or self._default_attention(),
+                attn_implementation=self.config.attn_implementation or "sdpa",
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
@@ -161,12 +167,30 @@ class Backbone(ABC):
                 where=self.location.label,
                 remedy="check model_name_or_path, and the network for a hub id",
             ) from error
-        _check_layers(model, self.location.label)
-        return model.to(self.device).eval()
+        model = model.to(self.device).eval()
+        if self.attention == ragged.NAME:
+            ragged.register()
+            model.set_attn_implementation(ragged.NAME)
+        self._check(model)
+        return model
 
-    def _default_attention(self) -> str:
-        """On a CPU attention row by row skips what a mask would only hide; a GPU wants one kernel call."""
-        return "sdpa" if self.device.type != "cpu" else ragged.NAME
+    def _check(self, model: Any) -> None:
+        """Refuse a model that the scorer would get wrong: rows laid end to end must not see each other."""
+        config = model.config.get_text_config()
+        one, other, row = (Group([t % config.vocab_size for t in ids], []) for ids in ((5, 6, 7), (8, 9, 4), (10, 11)))
+        with torch.no_grad():
+            after_one, after_other = (self._states(model, Ragged([first, row]))[3:].float() for first in (one, other))
+        if (after_one - after_other).abs().max() > MAX_LEAK * after_one.abs().max():
+            found = "layers that carry a state from token to token"
+        elif getattr(config, "attn_logit_softcapping", None) is not None:
+            found = "soft caps in its attention"
+        else:
+            return
+        raise ModelError(
+            f"this architecture has {found}, which the scorer does not know",
+            where=self.location.label,
+            remedy="use a model of plain attention layers, such as Llama, Qwen2, Qwen3, Mistral, Gemma 3 or SmolLM",
+        )
 
 
 class SharedBackbone(Backbone):
@@ -349,23 +373,6 @@ class SeparateBackbones(Backbone):
 def open_backbone(config: ModelConfig) -> Backbone:
     """The backbone that fits the recipe's model section."""
     return SharedBackbone(config) if config.lora else SeparateBackbones(config)
-
-
-def _check_layers(model: Any, label: str) -> None:
-    """Refuse models whose rows, laid end to end, would leak into each other, or whose attention we would get wrong."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if kinds or getattr(model, "_is_stateful", False):
-        found = f"layers of the kind {', '.join(sorted(kinds))}" if kinds else "a state that runs along the sequence"
-    elif not getattr(model, "_supports_sdpa", True) or getattr(config, "attn_logit_softcapping", None) is not None:
-        found = "an attention of its own (sinks or soft caps)"
-    else:
-        return
-    raise ModelError(
-        f"this architecture has {found}, which the scorer does not know",
-        where=label,
-        remedy="use a model whose layers are plain attention (Llama, Qwen2, Qwen3, Mistral, Gemma 3, SmolLM, Phi-3)",
-    )
 
 
 def _quiet_base(model: Any) -> None:

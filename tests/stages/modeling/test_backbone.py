@@ -11,13 +11,14 @@ import pytest
 import torch
 from tiny_run import BASE, full_model, lora_model, same_weights
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Lfm2Config, Lfm2ForCausalLM, MistralConfig, MistralForCausalLM
 
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
 from stages.modeling.backbone import Backbone, SeparateBackbones, SharedBackbone, open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.publish import publish_policy
+from stages.modeling.ragged import Group, Ragged
 from stages.rollout.score import logprobs
 from stages.rollout.sequences import Sequences
 
@@ -218,15 +219,43 @@ def test_model_that_rescales_its_logits_is_refused_by_the_scorer(backbone: Backb
         backbone.lm_head("policy")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("layer_types", ["full_attention", "linear_attention"]), ("attn_logit_softcapping", 50.0)]
-)
-def test_architecture_whose_rows_would_mix_is_refused(tiny_model: Path, tmp_path: Path, name: str, value: Any) -> None:
+def test_architecture_with_soft_caps_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model, tmp_path / "model")
     file = tmp_path / "model/config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
-    with pytest.raises(ModelError, match="which the scorer does not know"):
+    file.write_text(json.dumps({**json.loads(file.read_text()), "attn_logit_softcapping": 50.0}))
+    with pytest.raises(ModelError, match="soft caps"):
         open_backbone(lora_model(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("attention", [None, "sdpa"])
+def test_architecture_whose_rows_see_each_other_is_refused(
+    tiny_tokenizer: Path, tmp_path: Path, attention: Any
+) -> None:
+    """Lfm2 has short convolutions along the sequence beside its attention layers."""
+    shape = {"vocab_size": 384, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "pad_token_id": 0,
+             "num_attention_heads": 2, "num_key_value_heads": 1, "layer_types": ["conv", "full_attention"]}  # fmt: skip
+    model = Lfm2ForCausalLM(Lfm2Config(**shape))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(20)  # at random weights this small the convolution says almost nothing
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="carry a state from token to token"):
+        open_backbone(lora_model(tmp_path).model_copy(update={"attn_implementation": attention}))
+
+
+def test_sliding_windows_hold_on_every_attention(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 384, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "pad_token_id": 0,
+             "num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": 3}  # fmt: skip
+    MistralForCausalLM(MistralConfig(**shape)).save_pretrained(tmp_path)
+    rows, ids = Ragged([Group([5, 6], []), Group([7, 8, 9, 10, 11, 12], [])]), [7, 8, 9, 10, 11, 12]
+    plain = AutoModelForCausalLM.from_pretrained(str(tmp_path), dtype=torch.float32)
+    with torch.no_grad():
+        expected = plain.model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        for attention in (None, "sdpa", "eager"):
+            backbone = open_backbone(lora_model(tmp_path).model_copy(update={"attn_implementation": attention}))
+            backbone.load("policy", BASE)
+            torch.testing.assert_close(backbone.hidden("policy", rows)[2:], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_lora_on_the_head_is_refused(tiny_model: Path) -> None:
