@@ -1,0 +1,194 @@
+"""What a stage asks of its models, by role: hidden states, the head, weights to train and to save.
+
+backbone.py holds the two ways to keep the models in memory. In eval mode but inside `learning`, where LoRA's
+dropout is on if the recipe has any; a base model's own never is.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.contract import Artifact, ModelConfig
+from pipeline.errors import ModelError
+from stages.modeling import ragged
+from stages.modeling.locate import Location, locate
+from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
+from stages.modeling.ragged import Group, Ragged
+
+# Models that change the logits after the head; our fused scorer multiplies by the head alone.
+LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
+MAX_LEAK = 0.01  # of the largest hidden state. Rows that see themselves alone differ by 0; experts in bfloat16 by less
+
+
+class Backbone(ABC):
+    """Roles, and what each can do. Hidden states are [M, D], all tokens of a forward, in the weights' dtype."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.location: Location = locate(config)
+        own = int(os.environ.get("LOCAL_RANK", "0"))  # of several processes on one machine, each has its GPU
+        self.device = torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
+        on_gpu = self.device.type == "cuda"
+        native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_multiplies_bfloat16()
+        self.dtype_name = weights_dtype(config, native)
+        self.dtype: torch.dtype = getattr(torch, self.dtype_name)
+        # On a CPU attention row by row skips what a mask would only hide; a GPU wants one kernel call.
+        self.attention = config.attn_implementation or ("sdpa" if on_gpu else ragged.NAME)
+
+    @abstractmethod
+    def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
+        """Bring in a role from a policy or reward artifact; the base artifact gives it fresh weights to train."""
+
+    @abstractmethod
+    def copy(self, role: str, source: str, *, trainable: bool = False) -> None:
+        """Make `role` start from the present weights of the role `source`."""
+
+    @abstractmethod
+    def model(self, role: str) -> Any:
+        """A context manager that yields the causal language model with this role's weights active."""
+
+    @abstractmethod
+    def parameters(self, role: str) -> dict[str, nn.Parameter]:
+        """The role's own weights by name, in a fixed order."""
+
+    @abstractmethod
+    def save(self, role: str, folder: Path) -> None:
+        """Write the role so that plain transformers/peft can load it."""
+
+    def hidden(self, role: str, rows: Ragged) -> Tensor:
+        """Last hidden states [M, D] of all tokens of the rows, before the language-model head."""
+        with self.model(role) as model:
+            return self._states(model, rows)
+
+    def _states(self, model: Any, rows: Ragged) -> Tensor:
+        layout: dict[str, Any]
+        if self.attention == ragged.NAME:
+            # transformers makes no mask of its own where it is given one of four dimensions
+            layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
+        else:
+            layout = {"attention_mask": self._masks(rows, model.config.get_text_config())}
+        trunk = getattr(model, model.base_model_prefix)
+        return trunk(  # type: ignore[no-any-return]
+            input_ids=rows.ids_N.to(self.device)[None],
+            position_ids=rows.positions_N.to(self.device)[None],
+            use_cache=False,
+            **layout,
+        ).last_hidden_state[0]
+
+    def _masks(self, rows: Ragged, config: Any) -> Tensor | dict[str, Tensor]:
+        """What transformers' own attention adds to its logits; by kind of layer where some see only a window."""
+
+        def additive(window: int | None) -> Tensor:
+            unseen = ~rows.dense_mask(self.device, window)
+            nothing = torch.zeros(unseen.shape, dtype=self.dtype, device=self.device)
+            return nothing.masked_fill(unseen, torch.finfo(self.dtype).min)
+
+        window = getattr(config, "sliding_window", None)
+        if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+            return {"full_attention": additive(None), "sliding_attention": additive(window)}
+        return additive(None if getattr(config, "layer_types", None) else window)
+
+    @property
+    def arithmetic(self) -> str:
+        """What a result's last digits depend on besides the recipe; a resume must not change it."""
+        return f"{self.dtype_name} on {self.device.type}, attention {self.attention}"
+
+    @contextmanager
+    def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:
+        """Training mode where something asks for it: dropout, or activations computed twice rather than kept."""
+        dropout = self.config.lora is not None and self.config.lora.dropout > 0
+        with self.model(role) as model:
+            if gradient_checkpointing:
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            if dropout or gradient_checkpointing:  # transformers checkpoints activations in training mode only
+                model.train()
+                _quiet_base(model)
+            try:
+                yield
+            finally:
+                model.eval()
+                if gradient_checkpointing:
+                    model.gradient_checkpointing_disable()
+
+    def lm_head(self, role: str) -> Tensor:
+        """The head's weight [V, D] for this role."""
+        with self.model(role) as model:
+            text = model.config.get_text_config()
+            for name, neutral in LOGIT_FACTORS.items():
+                if getattr(text, name, neutral) not in (neutral, None):
+                    raise ModelError(
+                        f"this model rescales its logits ({name}), which the scorer does not know",
+                        where=self.location.label,
+                        remedy="use a model without it",
+                    )
+            head = model.get_output_embeddings()
+            if getattr(head, "bias", None) is not None:
+                raise ModelError(
+                    "this model's language-model head has a bias, which the scorer does not know",
+                    where=self.location.label,
+                    remedy="use a model without it",
+                )
+            return head.weight  # type: ignore[no-any-return]
+
+    @property
+    @abstractmethod
+    def hidden_size(self) -> int:
+        """D."""
+
+    def _read(self, path: str, revision: str | None = None) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                path,
+                revision=revision,
+                dtype=self.dtype,
+                trust_remote_code=self.config.trust_remote_code,
+                attn_implementation=self.config.attn_implementation or "sdpa",
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"the model could not be loaded: {str(error).splitlines()[0]}",
+                where=self.location.label,
+                remedy="check model_name_or_path, and the network for a hub id",
+            ) from error
+        model = model.to(self.device).eval()
+        if self.attention == ragged.NAME:
+            ragged.register()
+            model.set_attn_implementation(ragged.NAME)
+        self._check(model)
+        return model
+
+    def _check(self, model: Any) -> None:
+        """Refuse a model that the scorer would get wrong: rows laid end to end must not see each other."""
+        config = model.config.get_text_config()
+        one, other, row = (Group([t % config.vocab_size for t in ids], []) for ids in ((5, 6, 7), (8, 9, 4), (10, 11)))
+        with torch.no_grad():
+            after_one, after_other = (self._states(model, Ragged([first, row]))[3:].float() for first in (one, other))
+        if (after_one - after_other).abs().max() > MAX_LEAK * after_one.abs().max():
+            found = "layers that carry a state from token to token"
+        elif getattr(config, "attn_logit_softcapping", None) is not None:
+            found = "soft caps in its attention"
+        else:
+            return
+        raise ModelError(
+            f"this architecture has {found}, which the scorer does not know",
+            where=self.location.label,
+            remedy="use a model of plain attention layers, such as Llama, Qwen2, Qwen3, Mistral, Gemma 3 or SmolLM",
+        )
+
+
+def _quiet_base(model: Any) -> None:
+    """Turn the base model's own dropout off again: only LoRA's is the recipe's."""
+    for name, module in model.named_modules():
+        is_own = isinstance(module, nn.Dropout) and "lora_dropout" not in name
+        if is_own or hasattr(module, "attention_dropout"):  # the latter drops by a function, not by a module
+            module.training = False
