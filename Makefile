@@ -33,7 +33,7 @@ all: $(READY) ## run every stage of RECIPE
 	@$(BIN)/posttune run $(RECIPE) --runs $(RUNS) $(foreach pair,$(SET),--set $(pair))
 
 plan status report: $(READY) ## show what would run, what has run, or write the report anew
-	@$(BIN)/posttune $@ $(RECIPE) --runs $(RUNS)
+	@$(BIN)/posttune $@ $(RECIPE) --runs $(RUNS) $(foreach pair,$(SET),--set $(pair))
 
 setup: $(READY) ## make .venv with the tested versions (about 0.4 GB to download, 2 GB on disk)
 

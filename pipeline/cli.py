@@ -30,7 +30,7 @@ StageNames = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: ppo.kl_coef=0.1.")
 ]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders live.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where run folders live.")]
 Force = Annotated[
     list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")
 ]
@@ -85,11 +85,11 @@ def status(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -
 
 
 @app.command()
-def report(recipe: RecipePath, runs: Runs = RUNS) -> None:
+def report(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -> None:
     """Write the run folder's report.html anew."""
     from pipeline import report as reporting
 
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(recipe, overrides or ())
     folder = Store(runs, loaded).root
     if not folder.is_dir():
         raise UserError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")

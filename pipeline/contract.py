@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Role = Literal["policy", "reward", "evaluation"]
 RecordKind = Literal["instruction", "comparison", "prompt"]
@@ -58,6 +58,15 @@ SaveSteps = Annotated[int, Field(gt=0), Unhashed()]
 LoggingSteps = Annotated[int, Field(gt=0), Unhashed()]
 
 
+def _names_something(text: str) -> str:
+    if "\0" in text or text == "package:":
+        raise ValueError(f"{text!r} names nothing")
+    return text
+
+
+NamedPath = Annotated[str, Field(min_length=1), AfterValidator(_names_something)]
+
+
 class LoraConfig(Frozen):
     """Low-rank adapters (Hu et al. 2021). The names are peft's."""
 
@@ -70,7 +79,7 @@ class LoraConfig(Frozen):
 class ModelConfig(Frozen):
     """The base model every stage of a recipe starts from."""
 
-    model_name_or_path: str = Field(min_length=1)  # a hub id, a folder, or package:<name>
+    model_name_or_path: NamedPath  # a hub id, a folder, or package:<name>
     revision: str | None = None  # a hub commit, tag or branch
     # auto: float32 where every weight is trained; under LoRA bfloat16 if the GPU or CPU multiplies it. plan says which
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
@@ -82,7 +91,7 @@ class ModelConfig(Frozen):
 class DataSource(Frozen):
     """Where rows come from and how they are read."""
 
-    path: str = Field(min_length=1)  # a file, a glob, or a hub id
+    path: NamedPath  # a file, a glob, or a hub id
     format: str | None = None  # left out: found by looking at the rows
     map: dict[str, str] = Field(default_factory=dict)  # our field name -> the column that holds it
     task: str | None = None  # a name under `tasks:`

@@ -46,10 +46,12 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
     # A signal that comes while the child still imports waits until the child can answer it (worker.main
     # unblocks); torch's launcher would never unblock, so it starts with them open.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED if _is_single(launch) else ())
+    log = os.open(job.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         child = subprocess.Popen(
             command(launch, job),
             env=environment,
+            stderr=None if _is_single(launch) else log,  # torch's launcher adds a traceback of its own to every failure
             pass_fds=(watched, lock),
             process_group=0,  # our signals only
         )
@@ -60,6 +62,7 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.close(held)
+        os.close(log)
 
 
 def _is_single(launch: LaunchConfig) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.errors import UserError
 from pipeline.fingerprint import differences, fingerprint, material
 from pipeline.recipe import Recipe, Stage
 from pipeline.store import Store
@@ -28,7 +29,12 @@ class Step:
 def plan(recipe: Recipe, store: Store, wanted: Sequence[str] = (), force: Sequence[str] = ()) -> list[Step]:
     """The steps for the wanted stages (all of them by default) and whatever they need, in order."""
     for name in force:
-        recipe.stage(name)
+        if recipe.stage(name).name not in closure(recipe, wanted):
+            raise UserError(
+                f"'{name}' is not among the stages asked for",
+                where=f"--force {name}",
+                remedy=f"name it as a stage too, or leave out --force {name}",
+            )
     digests: dict[str, str] = {}
     steps = []
     for name in closure(recipe, wanted):

@@ -5,6 +5,7 @@ Reading a recipe imports each stage's light `config.py` and nothing heavier.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pipeline.errors import RecipeError, UserError, nearest
 from pipeline.validation import explain
 from pipeline.yaml_lines import Document
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 MAKE_TARGETS = {
     "setup",
     "test",
@@ -151,7 +152,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(
             f"the name '{name}' cannot name a folder",
             where=document.where(("name",)),
-            remedy="use letters, digits, '-', '_' and '.'",
+            remedy="use at most 100 letters, digits, '-', '_' and '.'",
         )
     _check_sources(document, sections)
     stages = {stage: _read_stage(document, sections, stage) for stage in sections.stages}
@@ -184,7 +185,7 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Document:
         return document
     if not isinstance(parent_name, str):
         raise RecipeError("`extends` must be a path", where=document.where(("extends",)), remedy="extends: other.yaml")
-    if not (path.parent / parent_name).exists():
+    if not os.path.exists(path.parent / parent_name):  # os.path: pathlib raises on a name too long for the system
         raise RecipeError(
             f"there is no file {path.parent / parent_name}",
             where=document.where(("extends",)),
@@ -210,6 +211,8 @@ def _apply_override(document: Document, override: str) -> None:
     if not equals or not all(dotted.split(".")):
         raise RecipeError("an override is key=value", where=place, remedy="for example --set ppo.kl_coef=0.05")
     keys = dotted.split(".")
+    if keys == ["extends"]:
+        raise RecipeError("`extends` is read before any override", where=place, remedy="write it in the recipe")
     stages = document.data.get("stages")
     if isinstance(stages, dict) and keys[0] in stages and keys[0] not in _Sections.model_fields:
         keys = ["stages", *keys]

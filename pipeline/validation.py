@@ -46,7 +46,7 @@ def _say(error: Any, model: type[BaseModel], key: Key) -> tuple[str, str]:
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return f"'{name}' must hold keys, found {_short(value)}", f"known: {', '.join(_fields_at(model, key)) or 'any'}"
     if kind == "value_error":  # said by a config's own validator, about several keys
-        return error["msg"].removeprefix("Value error, "), "change one of them"
+        return error["msg"].removeprefix("Value error, "), "change it"
     must = error["msg"].removeprefix("Input should be ")
     return f"'{name}' is {_short(value)}", f"it must be {must}" if must != error["msg"] else must
 

@@ -68,7 +68,11 @@ def run(config: Config, context: Context) -> Result:
         )
         for c in candidates
     }
-    figures = {c.name: _figures(backbone, questions, answers[c.name], judges) for c in candidates}
+    figures: dict[str, Figures] = {}
+    with context.progress("judging", len(candidates)) as advance:
+        for candidate in candidates:
+            figures[candidate.name] = _figures(backbone, questions, answers[candidate.name], judges)
+            advance(1)
     _add_win_rates(figures, judges)
     _add_kl(context, backbone, questions, candidates, answers, figures)
     return _result(config, questions, answers, figures, judges, _baselines(context, list(figures)))

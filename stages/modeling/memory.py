@@ -33,8 +33,8 @@ def training_estimate(model: ModelConfig, tokens: int, *, num_trained: int, num_
     return Estimate(
         total,
         (
-            f"about {total:.1f} GB of memory at {tokens} tokens a forward, base weights in {dtype} "
-            "(plus about 0.6 GB for the libraries)",
+            f"up to {total:.1f} GB of memory, if every row is as long as allowed ({tokens} tokens a forward), "
+            f"and 0.6 GB for the libraries; base weights in {dtype}",
         ),
     )
 

@@ -81,6 +81,10 @@ CASES = [
     Case("setting-the-loss-needs", "r.yaml:10: stages.dpo", "cdpo needs label_smoothing", "ppo: {policy: sft", "dpo: {policy: sft, loss_type: cdpo"),
     Case("precision-not-built", "r.yaml:1: launch.mixed_precision", "'mixed_precision' is 'bf16'", "name: small", "launch: {mixed_precision: bf16}"),
     Case("machines-not-built", "r.yaml:1: launch.num_machines", "'num_machines' is 2", "name: small", "launch: {num_machines: 2}"),
+    Case("path-with-nul", "r.yaml:4: data.rows.path", "names nothing", "rows.jsonl", '"a\\0b"'),
+    Case("package-without-name", "r.yaml:2: model.model_name_or_path", "names nothing", "base-model", '"package:"'),
+    Case("extends-too-long", "r.yaml:1: extends", "there is no file", "name: small", f"extends: {'a' * 300}.yaml"),
+    Case("name-too-long", "r.yaml:1: name", "cannot name a folder", "small", "a" * 300),
     # names
     Case("name-not-a-folder", "r.yaml:1: name", "'../up' cannot name a folder", "small", "../up"),
     Case("stage-called-test", "r.yaml:8: stages.test", "a stage cannot be called 'test'", "sft: {", "test: {kind: sft, "),
@@ -120,5 +124,8 @@ CASES = [
     _set("set-wrong-type", "sft.max_length=long", "'max_length' is 'long'"),
     _set("set-without-value", "sft.max_length", "an override is key=value"),
     _set("set-not-yaml", "sft.max_length=[1", "is not valid YAML"),
+    _set("set-extends", "extends=x.yaml", "is read before any override"),
+    Case("force-stage-not-asked-for", "--force ppo", "not among the stages asked for", arguments=("r.yaml", "sft", "--force", "ppo")),
+    Case("runs-is-a-file", "", "is a file", arguments=("r.yaml", "--runs", "r.yaml")),
     _set("set-into-a-value", "name.first=x", "'name' holds a value"),
 ]  # fmt: skip
