@@ -130,7 +130,13 @@ def _train(
             if position.experience is None:
                 chosen = choose_prompts(prompts, config, context.seed, position.iteration)
                 position.experience = collect(
-                    models, chosen, config, position.kl.coef, context.seed, position.iteration
+                    models,
+                    chosen,
+                    config,
+                    position.kl.coef,
+                    context.seed,
+                    position.iteration,
+                    on_batch=lambda done: _stop_if_told(context, updater, position),
                 )
                 position.metrics = {}
                 if position.iteration == 0 and isinstance(config, Config):
