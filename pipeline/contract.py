@@ -108,6 +108,7 @@ class TaskConfig(Frozen):
 
     json_schema: dict[str, Any] | None = None  # JSON Schema an answer must validate against
     labels: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # answer field -> allowed labels
+    checks: tuple[Literal["number"], ...] = ()  # number: the last one in the answer is the last one in the reference
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +14,14 @@ from pipeline.contract import TaskConfig
 from pipeline.errors import RecipeError
 
 INVALID = object()
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 def check_answer(text: str, reference: Any, task: TaskConfig) -> dict[str, float]:
-    """0 or 1 for each check the task has: `valid_json`, `label_accuracy/<field>` and their mean `label_accuracy`.
+    """What the task's checks give, 0 to 1: `valid_json`, `label_accuracy` (of each field and all), `number_right`.
 
-    A field's label is right when it equals the reference's; an answer that does not parse has none right.
+    A field's label is right when it equals the reference's; an answer that does not parse has none right. A number is
+    the last one in the text, thousands' commas apart: where GSM8K and most worked answers have their result.
     """
     results: dict[str, float] = {}
     answer = parse(text)
@@ -31,7 +34,15 @@ def check_answer(text: str, reference: Any, task: TaskConfig) -> dict[str, float
         results[f"label_accuracy/{name}"] = float(given == wanted[name])
     if fields:
         results["label_accuracy"] = sum(results[f"label_accuracy/{name}"] for name in fields) / len(fields)
+    if "number" in task.checks and (right := last_number(str(reference))) is not None:
+        results["number_right"] = float(last_number(text) == right)
     return results
+
+
+def last_number(text: str) -> float | None:
+    """The last number of a text; None where there is none."""
+    found = NUMBER.findall(text)
+    return float(found[-1].replace(",", "")) if found else None
 
 
 def parse(text: str) -> Any:

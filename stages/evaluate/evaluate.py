@@ -26,9 +26,9 @@ from stages.evaluate.answers import (
 )
 from stages.evaluate.config import Config
 from stages.modeling.backbone import Backbone, open_backbone
-from stages.modeling.chat import load_chat
+from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
-from stages.rollout.score import all_scores, in_batches, token_kl
+from stages.rollout.score import in_batches, normalised_scores, token_kl
 
 Figures = dict[str, list[float | None]]  # a figure's value for each question
 
@@ -53,7 +53,7 @@ def run(config: Config, context: Context) -> Result:
     backbone = open_backbone(context.model)
     for candidate in candidates:
         backbone.load(_role(candidate), candidate)
-    judges = _load_judges(context, backbone)
+    judges = _load_judges(context, backbone, chat)
 
     answers = {
         c.name: ask(
@@ -95,11 +95,12 @@ def _role(artifact: Artifact) -> str:
     return "candidate_" + artifact.name.replace(".", "_")
 
 
-def _load_judges(context: Context, backbone: Backbone) -> list[Judge]:
+def _load_judges(context: Context, backbone: Backbone, chat: Chat) -> list[Judge]:
     judges = []
     for field, label in (("reward", "proxy score"), ("second_reward", "second reward model's score")):
         for artifact in context.inputs.get(field, ()):
             assert artifact.path is not None, "a reward model is always a published artifact"
+            chat.check_same(artifact)
             backbone.load(f"judge_{field}", artifact)
             judges.append(Judge(label, f"judge_{field}", ScalarHead.load(artifact.path).to(backbone.device)))
     return judges
@@ -109,8 +110,7 @@ def _figures(backbone: Backbone, questions: Sequence[Question], answers: Answers
     figures = measure(questions, answers)
     sequences = answers.sequences(questions)
     for judge in judges:
-        raw = all_scores(backbone, judge.role, judge.head, sequences)
-        figures[judge.name] = ((raw - judge.head.mean.cpu()) / judge.head.std.cpu()).tolist()
+        figures[judge.name] = normalised_scores(backbone, judge.role, judge.head, sequences).tolist()
     return figures
 
 

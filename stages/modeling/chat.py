@@ -7,11 +7,13 @@ boundary between them, that generation sees.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.contract import ModelConfig
+from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
 from stages.modeling.locate import locate
 
@@ -49,6 +51,22 @@ class Chat:
         self.stop_ids = _stop_ids(tokenizer)
         self.pad_id = _choose_pad(tokenizer, self.stop_ids)
         self.end_of_turn = self._find_end_of_turn()
+
+    @property
+    def digest(self) -> str:
+        """Equal for tokenizers that give every conversation the same ids: vocabulary and template."""
+        known = json.dumps([sorted(self.tokenizer.get_vocab().items()), self.tokenizer.chat_template])
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+    def check_same(self, artifact: Artifact) -> None:
+        """ModelError if the artifact was made with another tokenizer: it would read these ids as other words."""
+        theirs = artifact.info.get("tokenizer")
+        if theirs not in (None, self.digest):
+            raise ModelError(
+                f"'{artifact.name}' was trained with another tokenizer or chat template than the policy",
+                where=str(artifact.path),
+                remedy="train it from the same base model",
+            )
 
     def prompt_ids(self, messages: Messages, tools: Sequence[Any] | None = None) -> list[int]:
         """The conversation and the assistant's header, ready for a completion."""

@@ -31,7 +31,8 @@ def _publish(backbone: Backbone, role: str, chat: Chat, folder: Path, notes: Map
     backbone.save(role, folder)
     chat.tokenizer.save_pretrained(str(folder))
     tuning = "lora" if backbone.config.lora else "full"
-    info = {"tuning": tuning, "base": backbone.location.label, "dtype": backbone.dtype_name, **notes}
+    info = {"tuning": tuning, "base": backbone.location.label, "dtype": backbone.dtype_name, "tokenizer": chat.digest}
+    info |= notes
     (folder / "posttune.json").write_text(json.dumps(info, indent=1), "utf-8")
     kind: Role = notes["role"]
     (folder / "README.md").write_text(_readme(kind, tuning, backbone), "utf-8")

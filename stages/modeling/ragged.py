@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +23,21 @@ from torch.nn.functional import scaled_dot_product_attention
 from pipeline.errors import ModelError
 
 NAME = "posttune_ragged"
+
+
+class Layout(Protocol):
+    """N tokens of one forward, and which of them attend to which."""
+
+    @property
+    def ids_N(self) -> Tensor: ...
+
+    @property
+    def positions_N(self) -> Tensor: ...
+
+    def attention(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+    ) -> Tensor:
+        """Query [1, heads, N, d], key and value of as many heads or a part of them -> [1, heads, N, d]."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,29 @@ class Ragged:
             starts.append(own)
         return starts
 
+    def attention(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+    ) -> Tensor:
+        """Part by part: an answer's queries see its prompt's keys and, causally, its own."""
+        num_heads = query.shape[1]
+        if key.shape[1] != num_heads:  # grouped queries
+            key, value = (x.repeat_interleave(num_heads // x.shape[1], dim=1) for x in (key, value))
+        lengths = [length for group in self.lengths for length in group]
+        queries, keys, values = (iter(x.split(lengths, dim=2)) for x in (query, key, value))
+        outputs = []
+        for group in self.lengths:
+            prompt_key = prompt_value = None
+            for length in group:
+                q, k, v = next(queries), next(keys), next(values)
+                if prompt_key is None or prompt_value is None:
+                    prompt_key, prompt_value, num_seen = k, v, 0
+                else:
+                    num_seen = prompt_key.shape[2]
+                    k, v = torch.cat([prompt_key, k], dim=2), torch.cat([prompt_value, v], dim=2)
+                if length:
+                    outputs.append(_causal(q, k, v, num_seen, scaling, window))
+        return torch.cat(outputs, dim=2)
+
     def dense_mask(self, device: torch.device, window: int | None = None) -> Tensor:
         """Who may attend to whom, at most `window` positions back, bool [1, 1, N, N]: for kernels with any mask."""
         group_N, part_N = [], []
@@ -105,7 +143,7 @@ def attend(
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
-    ragged: Ragged | None = None,
+    ragged: Layout | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
@@ -120,24 +158,8 @@ def attend(
         return _sdpa(
             module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
         )
-    num_heads = query.shape[1]
-    if key.shape[1] != num_heads:  # grouped queries
-        key, value = (x.repeat_interleave(num_heads // x.shape[1], dim=1) for x in (key, value))
-    lengths = [length for group in ragged.lengths for length in group]
-    queries, keys, values = (iter(x.split(lengths, dim=2)) for x in (query, key, value))
-    outputs = []
-    for group in ragged.lengths:
-        prompt_key = prompt_value = None
-        for length in group:
-            q, k, v = next(queries), next(keys), next(values)
-            if prompt_key is None or prompt_value is None:
-                prompt_key, prompt_value, num_seen = k, v, 0
-            else:
-                num_seen = prompt_key.shape[2]
-                k, v = torch.cat([prompt_key, k], dim=2), torch.cat([prompt_value, v], dim=2)
-            if length:
-                outputs.append(_causal(q, k, v, num_seen, scaling, sliding_window))
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    layer = getattr(module, "layer_idx", 0)
+    return ragged.attention(layer, query, key, value, scaling, sliding_window).transpose(1, 2), None
 
 
 def _causal(

@@ -21,7 +21,7 @@ from pipeline.errors import ModelError
 from stages.modeling import ragged
 from stages.modeling.locate import Location, locate
 from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
-from stages.modeling.ragged import Group, Ragged
+from stages.modeling.ragged import Group, Layout, Ragged
 
 # Models that change the logits after the head; our fused scorer multiplies by the head alone.
 LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
@@ -63,17 +63,18 @@ class Backbone(ABC):
     def save(self, role: str, folder: Path) -> None:
         """Write the role so that plain transformers/peft can load it."""
 
-    def hidden(self, role: str, rows: Ragged) -> Tensor:
+    def hidden(self, role: str, rows: Layout) -> Tensor:
         """Last hidden states [M, D] of all tokens of the rows, before the language-model head."""
         with self.model(role) as model:
             return self._states(model, rows)
 
-    def _states(self, model: Any, rows: Ragged) -> Tensor:
+    def _states(self, model: Any, rows: Layout) -> Tensor:
         layout: dict[str, Any]
         if self.attention == ragged.NAME:
             # transformers makes no mask of its own where it is given one of four dimensions
             layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
         else:
+            assert isinstance(rows, Ragged), "other layouts bring an attention of their own"
             layout = {"attention_mask": self._masks(rows, model.config.get_text_config())}
         trunk = getattr(model, model.base_model_prefix)
         return trunk(  # type: ignore[no-any-return]

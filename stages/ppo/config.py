@@ -5,12 +5,20 @@ Sources of the defaults: Huang et al. 2024, Ziegler et al. 2019, Ouyang et al. 2
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Frozen, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
 from stages.modeling.memory import training_estimate
+
+
+class RewardFunction(Frozen):
+    """A program that pays for answers. Its code is not in the fingerprint: `--force` the stage when it changes."""
+
+    function: str = Field(min_length=1)  # package.module:name, or a check of the prompts' task, such as valid_json
+    weight: float = 1.0  # of what it gives, in the sum of all rewards
+    timeout: float = Field(10.0, gt=0)  # seconds it may take for one batch of answers
 
 
 class Loop(StageConfig):
@@ -20,16 +28,21 @@ class Loop(StageConfig):
     """
 
     produces: ClassVar[Role] = "policy"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     algorithm: ClassVar[str]  # what the report calls such a run
 
     policy: Annotated[str, Input(role="policy")]  # what training starts from: an SFT policy
     reference: Annotated[str | None, Input(role="policy", default="policy")] = None  # KL is measured to it
-    reward: Annotated[str | None, Input(role="reward", default="only", required=True)] = (
-        None  # what it is trained to please
-    )
+    # What it is trained to please: a reward model, or several as an ensemble. [] for functions alone
+    reward: Annotated[Names | None, Input(role="reward", default="only", required=True)] = None
+    reward_weight: float = Field(1.0, gt=0)  # of the reward models' score, where functions pay too
+    ensemble: Literal["mean", "min", "mean_less_variance"] = "mean"  # what several reward models' scores become
+    variance_coef: float = Field(0.1, gt=0)  # of mean_less_variance: raising it distrusts what members quarrel about
+    reward_functions: dict[str, RewardFunction] = Field(default_factory=dict)  # by the name they are logged under
     check_reward: Annotated[str | None, Input(role="reward")] = None  # a second reward model: watched, never optimised
     data: Annotated[Names, Input(records="prompt")]
+    ptx_data: Annotated[Names | None, Input(records="instruction")] = None  # answers not to be forgotten meanwhile
+    ptx_coef: float = Field(0.0, ge=0)  # weight of their loss, nats a token, in each step (Ouyang et al. 2022, eq. 2)
 
     num_samples_per_prompt: int = Field(1, gt=0)  # answers to each prompt of a batch; more share the prompt's cost
     total_episodes: int = Field(1024, gt=0)  # rounded up to whole iterations
@@ -58,6 +71,21 @@ class Loop(StageConfig):
     logging_steps: LoggingSteps = 1  # iterations
 
     @model_validator(mode="after")
+    def _rewards_fit(self) -> Self:
+        if self.reward == () and not self.reward_functions:
+            raise ValueError("nothing pays for an answer: name a reward model or reward_functions")
+        num_models = len(self.reward) if isinstance(self.reward, tuple) else 1
+        if self.ensemble != "mean" and num_models < 2:
+            raise ValueError(f"ensemble {self.ensemble} needs several reward models: reward: [rm, rm-2]")
+        if taken := [name for name in self.reward_functions if name.startswith("reward")]:
+            raise ValueError(
+                f"a reward function cannot be called {taken[0]}: reward models are logged under such names"
+            )
+        if (self.ptx_coef > 0) != (self.ptx_data is not None):
+            raise ValueError("ptx_coef and ptx_data go together: a weight, and the rows it weighs")
+        return self
+
+    @model_validator(mode="after")
     def _settings_fit(self) -> Self:
         batch = f"rollout_batch_size {self.rollout_batch_size}"
         if self.rollout_batch_size % self.num_mini_batches:
@@ -71,6 +99,11 @@ class Loop(StageConfig):
         if self.kl_target is not None and self.kl_coef == 0:
             raise ValueError("kl_target steers kl_coef by factors, and kl_coef 0 would stay 0")
         return self
+
+    @property
+    def values_from_states(self) -> bool:
+        """Whether the value model is a head on the reward model's frozen states."""
+        return False
 
     @property
     def num_iterations(self) -> int:
@@ -88,14 +121,33 @@ class Config(Loop):
 
     algorithm: ClassVar[str] = "ppo"
 
-    value_learning_rate: float | None = Field(None, gt=0)  # left out: 3 times the policy's
+    # adapter: a copy of the reward model that learns on. head: the reward model's own states under a head that learns;
+    # they are computed anyway, so that a step costs about half as much
+    value_model: Literal["adapter", "head"] = "adapter"
+    value_learning_rate: float | None = Field(None, gt=0)  # left out: 3 times the policy's; 1e-2 for a head alone
     gamma: float = Field(1.0, gt=0, le=1)  # 1: an answer is one episode, nothing is discounted
     gae_lambda: float = Field(0.95, ge=0, le=1)
     clip_range_value: float = Field(0.2, gt=0)  # of the value, in units of the normalised score
     value_coef: float = Field(0.1, gt=0)
-    # Epochs on the first batch in which the value model alone learns, unclipped. It starts as the reward model, which
-    # has seen whole answers only and is far off in mid-answer: explained variance -6 on the help desk.
-    value_warmup_epochs: int = Field(4, ge=0)
+    # Epochs on the first batch in which the value model alone learns, unclipped; left out: 4, or 50 for a head alone.
+    # It starts as the reward model, which has seen whole answers only and is far off in mid-answer: explained
+    # variance -6 on the help desk.
+    value_warmup_epochs: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _value_model_fits(self) -> Self:
+        if self.values_from_states and self.reward == ():
+            raise ValueError("value_model head reads the states of a reward model, and there is none: use adapter")
+        return self
+
+    @property
+    def values_from_states(self) -> bool:
+        return self.value_model == "head"
+
+    @property
+    def num_warmup_epochs(self) -> int:
+        usual = 50 if self.values_from_states else 4
+        return usual if self.value_warmup_epochs is None else self.value_warmup_epochs
 
 
 class RlooConfig(Loop):
@@ -116,10 +168,14 @@ class GrpoConfig(Loop):
     num_ppo_epochs: int = Field(1, gt=0)  # on-policy; further passes are clipped as PPO's are
 
 
+HEAD_RATE = 1e-2  # of a head that learns alone
+
+
 def rates(config: Loop, model: ModelConfig) -> tuple[float, float]:
     """The policy's and the value model's learning rates; the second is not read without a value model."""
     policy = config.learning_rate or (3e-5 if model.lora else 3e-6)
-    return policy, (isinstance(config, Config) and config.value_learning_rate) or 3 * policy
+    value = config.value_learning_rate if isinstance(config, Config) else None
+    return policy, value or (HEAD_RATE if config.values_from_states else 3 * policy)
 
 
 def estimate(config: Loop, model: ModelConfig) -> Estimate:
@@ -127,6 +183,10 @@ def estimate(config: Loop, model: ModelConfig) -> Estimate:
     return training_estimate(
         model,
         config.per_device_train_batch_size * (config.max_prompt_length + config.max_new_tokens),
-        num_trained=1 + isinstance(config, Config),
-        num_frozen=2 + (config.check_reward is not None),
+        num_trained=1 + (isinstance(config, Config) and not config.values_from_states),
+        num_frozen=1 + len(_names(config.reward)) + (config.check_reward is not None),
     )
+
+
+def _names(given: Names | None) -> tuple[str, ...]:
+    return () if given is None else (given,) if isinstance(given, str) else given

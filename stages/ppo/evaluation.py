@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.contract import Context, Result, Samples, Table
 from stages.evaluate.answers import (
     Answers,
@@ -16,7 +18,7 @@ from stages.evaluate.answers import (
     with_interval,
 )
 from stages.ppo.config import Loop
-from stages.ppo.experience import POLICY, REFERENCE, Models, score_answers
+from stages.ppo.experience import POLICY, REFERENCE, Models
 from stages.rollout.score import in_batches, token_kl
 
 
@@ -39,8 +41,7 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
         for role in (REFERENCE, POLICY)
     }
     figures = {
-        role: {"proxy score": _scores(models, questions, given, config), **measure(questions, given)}
-        for role, given in answers.items()
+        role: {**_paid(models, questions, given), **measure(questions, given)} for role, given in answers.items()
     }
     kl = _kl(models, questions, answers[POLICY], config)
     rows = [
@@ -84,8 +85,12 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
     )
 
 
-def _scores(models: Models, questions: list[Question], answers: Answers, config: Loop) -> list[float | None]:
-    return [float(score) for score in score_answers(models, answers.sequences(questions), config)]
+def _paid(models: Models, questions: list[Question], answers: Answers) -> dict[str, list[float | None]]:
+    """The reward that training raised, and where it has several sources each of them."""
+    rewards = replace(models.rewards, known={tuple(question.ids): question for question in questions})
+    parts = rewards.parts(models.backbone, answers.sequences(questions))
+    apart = {f"reward {name}": values.tolist() for name, values in parts.items()} if len(parts) > 1 else {}
+    return {"proxy score": rewards.total(parts).tolist(), **apart}
 
 
 def _kl(models: Models, questions: list[Question], answers: Answers, config: Loop) -> list[float | None]:

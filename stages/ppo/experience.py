@@ -6,7 +6,7 @@ Shapes: B episodes, R the longest completion.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -20,8 +20,9 @@ from stages.objectives.advantages import gae, grpo, rewards_with_kl, rloo
 from stages.objectives.kl import kl_k1
 from stages.objectives.masked import standardize
 from stages.ppo.config import Config, GrpoConfig, Loop
-from stages.rollout.generate import generate
-from stages.rollout.score import all_scores, logprobs, logprobs_and_entropy, values
+from stages.ppo.rewards import Rewards
+from stages.rollout.generate import Completion, generate
+from stages.rollout.score import logprobs, logprobs_and_entropy, normalised_scores, values
 from stages.rollout.sequences import Sequences
 
 POLICY, REFERENCE, REWARD, VALUE, CHECK = "policy", "reference", "reward", "value", "check"
@@ -44,9 +45,11 @@ class Experience:
     returns_BR: Tensor
     kl_BR: Tensor  # k1 to the reference, nats
     entropy_BR: Tensor
-    scores_B: Tensor  # normalised, clipped, without the penalty
+    parts: dict[str, Tensor]  # what each source of reward gave, [B]
+    scores_B: Tensor  # their weighted sum, without the penalty
     check_scores_B: Tensor | None  # of the reward model that is watched
     ended_B: Tensor
+    value_states: list[Tensor] | None = None  # what a value head alone reads, [tokens, D] an answer
 
     @property
     def sequences(self) -> Sequences:
@@ -54,7 +57,7 @@ class Experience:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def describe(self, kl_coef: float) -> dict[str, float]:
         """The batch's figures, under the names of TRL's PPO."""
@@ -62,6 +65,7 @@ class Experience:
         kl_B = self.kl_BR.sum(1)
         return {
             "objective/scores": float(self.scores_B.mean()),
+            **({f"reward/{name}": float(x.mean()) for name, x in self.parts.items()} if len(self.parts) > 1 else {}),
             **({} if self.check_scores_B is None else {"objective/check_scores": float(self.check_scores_B.mean())}),
             "objective/kl": float(kl_B.mean()),
             "objective/kl_per_token": float(self.kl_BR.sum() / lengths.sum()),
@@ -80,7 +84,7 @@ class Models:
 
     backbone: Backbone
     chat: Chat
-    reward_head: ScalarHead
+    rewards: Rewards
     value_head: ScalarHead | None = None  # None: no value model
     check_head: ScalarHead | None = None
 
@@ -125,30 +129,31 @@ def collect(
     size = config.micro_batch_size
     micro_batches = [list(range(len(prompts)))[start : start + size] for start in range(0, len(prompts), size)]
 
-    # 2. log-probabilities by the training code, in the training batches: decoding is up to 0.18 nats off in bfloat16
-    old, entropy = _by_micro_batch(
-        micro_batches,
-        sequences,
-        lambda part: logprobs_and_entropy(models.backbone, POLICY, part, config.temperature),
-    )
+    # 2. log-probabilities under the policy that sampled, and under the reference
+    old, entropy = _sampled_from(models, config, completions, sequences, micro_batches)
     (reference,) = _by_micro_batch(
         micro_batches,
         sequences,
         lambda part: (logprobs(models.backbone, REFERENCE, part, config.temperature),),
     )
-    value = _values(models, sequences, micro_batches)
 
-    # 3. one score a completion, on its last token; an unfinished answer pays the penalty
-    scores_B = score_answers(models, sequences, config)
+    # 3. one payment a completion, on its last token; an unfinished answer pays the penalty
+    states = None
+    if config.values_from_states:
+        parts, states = models.rewards.parts_and_states(models.backbone, sequences)
+    else:
+        parts = models.rewards.parts(models.backbone, sequences)
+    scores_B = models.rewards.total(parts)
     check_B = None
     if models.check_head is not None:
-        check_B = normalised_scores(models, CHECK, models.check_head, sequences)
+        check_B = normalised_scores(models.backbone, CHECK, models.check_head, sequences)
     penalised_B = scores_B - config.missing_eos_penalty * (1 - ended_B)
 
     # 4. rewards, advantages, returns
     mask = sequences.mask_BR
     kl = kl_k1(old, reference) * mask
     rewards = rewards_with_kl(penalised_B, kl, mask, kl_coef)
+    value = _values(models, sequences, micro_batches, states)
     if isinstance(config, Config):
         advantages, returns = _from_values(config, rewards, value, mask)
     else:
@@ -164,26 +169,60 @@ def collect(
         returns_BR=returns,
         kl_BR=kl,
         entropy_BR=entropy,
+        parts=parts,
         scores_B=scores_B,
         check_scores_B=check_B,
         ended_B=ended_B,
+        value_states=states,
+    )
+
+
+def _sampled_from(
+    models: Models,
+    config: Loop,
+    completions: Sequence[Completion],
+    sequences: Sequences,
+    micro_batches: list[list[int]],
+) -> list[Tensor]:
+    """Log-probability of each sampled token and the entropy of the distribution it came from, both [B, R].
+
+    In float32 what the decode loop saw is what the training code gives, to 1e-5 nats. In bfloat16 it is up to 0.18 off,
+    so it is computed anew, in the training batches.
+    """
+    seen = [(c.logprobs, c.entropies) for c in completions if c.logprobs is not None and c.entropies is not None]
+    if models.backbone.dtype == torch.float32 and len(seen) == len(completions):
+        columns = zip(*seen, strict=True)
+        return [sequences.scatter(torch.tensor([x for row in column for x in row])) for column in columns]
+    return _by_micro_batch(
+        micro_batches,
+        sequences,
+        lambda part: logprobs_and_entropy(models.backbone, POLICY, part, config.temperature),
     )
 
 
 @torch.no_grad()
 def revalued(models: Models, experience: Experience, config: Config) -> Experience:
     """The same batch with the present value model's values, and what follows from them."""
-    value = _values(models, experience.sequences, experience.micro_batches)
+    value = _values(models, experience.sequences, experience.micro_batches, experience.value_states)
     advantages, returns = _from_values(config, experience.rewards_BR, value, experience.sequences.mask_BR)
     return replace(experience, values_BR=value, advantages_BR=advantages, returns_BR=returns)
 
 
-def _values(models: Models, sequences: Sequences, micro_batches: list[list[int]]) -> Tensor:
+def _values(
+    models: Models, sequences: Sequences, micro_batches: list[list[int]], states: list[Tensor] | None
+) -> Tensor:
     """The value before each completion token, [B, R]; zero without a value model."""
     head = models.value_head
     if head is None:
         return torch.zeros(sequences.mask_BR.shape)
+    if states is not None:
+        return sequences.scatter(values_of(head, states)).cpu()
     return _by_micro_batch(micro_batches, sequences, lambda part: (values(models.backbone, VALUE, head, part),))[0]
+
+
+def values_of(head: ScalarHead, states: Sequence[Tensor]) -> Tensor:
+    """The values a head reads off the answers' states, end to end: [N]. Gradients flow to the head."""
+    return head(torch.cat(list(states)).to(head.weight.device))  # type: ignore[no-any-return]
 
 
 def _from_values(config: Config, rewards_BR: Tensor, values_BR: Tensor, mask_BR: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,18 +240,6 @@ def _against_siblings(config: Loop, scores_B: Tensor, penalties_B: Tensor, mask_
     scores_GK, penalties_GK = (x.view(-1, config.num_samples_per_prompt) for x in (scores_B, penalties_B))
     baseline = grpo if isinstance(config, GrpoConfig) else rloo
     return (baseline(scores_GK) - rloo(penalties_GK)).view(-1, 1) * mask_BR
-
-
-def score_answers(models: Models, sequences: Sequences, config: Loop) -> Tensor:
-    """The reward model's normalised, clipped score of each row, [B]."""
-    scores_B = normalised_scores(models, REWARD, models.reward_head, sequences)
-    return scores_B.clamp(-config.score_clip, config.score_clip)
-
-
-def normalised_scores(models: Models, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
-    """A reward model's score of each row, in deviations of the starting policy's own answers, [B]."""
-    raw = all_scores(models.backbone, role, head, sequences)
-    return (raw - head.mean.cpu()) / head.std.cpu()
 
 
 def _by_micro_batch(

@@ -14,18 +14,20 @@ Alone: `posttune run recipes/quickstart.yaml ppo`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from typing import Any
 
-from pipeline.contract import Context, Result, Table
+from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError, Interrupted, ModelError
 from stages.checkpoint import state as checkpoint
 from stages.checkpoint import store
 from stages.checkpoint.streams import permutation
-from stages.formats.inputs import read_input
+from stages.evaluate.answers import Question
+from stages.formats.inputs import read_input, read_sources
 from stages.modeling.backbone import Backbone, open_backbone
-from stages.modeling.chat import Chat, load_chat
+from stages.modeling.chat import Chat, Encoded, load_chat
 from stages.modeling.heads import ScalarHead
 from stages.modeling.publish import publish_policy
 from stages.objectives.kl import AdaptiveKL, FixedKL, KLController
@@ -45,6 +47,7 @@ from stages.ppo.experience import (
     collect,
     revalued,
 )
+from stages.ppo.rewards import Rewards, load_functions
 from stages.ppo.update import Updater
 
 
@@ -65,11 +68,12 @@ class Position:
 def run(config: Loop, context: Context) -> Result:
     """Train and publish a policy; the result compares it with its reference on held-out prompts."""
     chat = load_chat(context.model)
-    prompts = _prompts(config, context, chat)
-    models = _load(config, context, chat)
+    questions = _questions(config, context, chat)
+    remembered = _remembered(config, context, chat)
+    models = _load(config, context, chat, questions)
     updater = Updater(models, config, rates(config, context.model))
     position = _resume(config, context, updater)
-    _train(config, context, models, updater, prompts, position)
+    _train(config, context, updater, position, [question.ids for question in questions], remembered)
     publish_policy(models.backbone, POLICY, chat, context.output, made_by=config.algorithm)
     result = evaluate(config, context, models)
     if position.alarms:
@@ -78,50 +82,93 @@ def run(config: Loop, context: Context) -> Result:
     return result
 
 
-def _prompts(config: Loop, context: Context, chat: Chat) -> list[list[int]]:
-    """Encoded training prompts; those over max_prompt_length are left out, and counted aloud."""
-    records = read_input(context, "data", "prompt", "train")
-    encoded = [chat.prompt_ids(record.prompt) for record in records]
-    kept = [ids for ids in encoded if len(ids) <= config.max_prompt_length]
+def _questions(config: Loop, context: Context, chat: Chat) -> list[Question]:
+    """Training prompts with what is known of each; those over max_prompt_length are left out, and counted aloud."""
+    questions = [
+        Question(record.id, record.prompt, chat.prompt_ids(record.prompt), record.reference, source.task)
+        for source, records in read_sources(context, "data", "prompt", "train")
+        for record in records
+    ]
+    kept = [question for question in questions if len(question.ids) <= config.max_prompt_length]
     if not kept:
         raise DataError(
-            f"none of {len(encoded)} prompts fits into max_prompt_length {config.max_prompt_length}",
+            f"none of {len(questions)} prompts fits into max_prompt_length {config.max_prompt_length}",
             where="ppo.data",
             remedy="raise max_prompt_length",
         )
-    context.say(
-        f"{len(kept)} prompts; left out, longer than {config.max_prompt_length} tokens: {len(encoded) - len(kept)}"
-    )
+    left_out = len(questions) - len(kept)
+    context.say(f"{len(kept)} prompts; left out, longer than {config.max_prompt_length} tokens: {left_out}")
     return kept
 
 
-def _load(config: Loop, context: Context, chat: Chat) -> Models:
-    """One backbone and its roles; the value model starts as the reward model, head and scale included."""
+def _remembered(config: Loop, context: Context, chat: Chat) -> list[Encoded]:
+    """Whole conversations whose loss is added to each step's, where the recipe asks for it."""
+    if not context.data.get("ptx_data"):
+        return []
+    rows = [chat.encode(r.messages, r.tools) for r in read_input(context, "ptx_data", "instruction", "train")]
+    longest = config.max_prompt_length + config.max_new_tokens
+    kept = [row for row in rows if len(row.input_ids) <= longest]
+    if not kept:
+        raise DataError(
+            f"none of {len(rows)} conversations fits into the {longest} tokens of prompt and answer",
+            where="ppo.ptx_data",
+            remedy="raise max_prompt_length",
+        )
+    return kept
+
+
+def _load(config: Loop, context: Context, chat: Chat, questions: list[Question]) -> Models:
+    """One backbone and its roles; the value model starts as the first reward model, head and scale included."""
     if context.model.lora and context.model.lora.dropout:
         raise ModelError(
             "PPO needs lora.dropout 0: with dropout the old and new policies differ before any step",
             where="model.lora.dropout",
             remedy="set it to 0.0",
         )
+    functions = load_functions(config, questions)
     backbone: Backbone = open_backbone(context.model)
-    reward = context.artifact("reward")
-    assert reward.path is not None, "a reward model is always a published artifact"
     backbone.load(POLICY, context.artifact("policy"), trainable=True, seed=context.seed)
     backbone.load(REFERENCE, context.artifact("reference"))
-    backbone.load(REWARD, reward)
-    models = Models(backbone, chat, ScalarHead.load(reward.path).to(backbone.device).requires_grad_(False))
-    if isinstance(config, Config):
-        backbone.copy(VALUE, REWARD, trainable=True)
-        models = changed(models, value_head=ScalarHead.load(reward.path).to(backbone.device))
+    heads = {
+        f"{REWARD}_{place}" if place else REWARD: artifact for place, artifact in enumerate(context.inputs["reward"])
+    }
+    judges = {role: _judge(backbone, chat, role, artifact) for role, artifact in heads.items()}
+    # Of two rows with one prompt, the one with a reference is the one that functions are told of.
+    known = {tuple(q.ids): q for q in sorted(questions, key=lambda question: question.reference is not None)}
+    rewards = Rewards(chat, judges, functions, known, config)
+    models = Models(backbone, chat, rewards)
     for check in context.inputs.get("check_reward", ()):
-        assert check.path is not None, "a reward model is always a published artifact"
-        backbone.load(CHECK, check)
-        models = changed(models, check_head=ScalarHead.load(check.path).to(backbone.device).requires_grad_(False))
-    return models
+        models = changed(models, check_head=_judge(backbone, chat, CHECK, check))
+    return changed(models, value_head=_value_head(config, backbone, context.inputs["reward"]))
+
+
+def _judge(backbone: Backbone, chat: Chat, role: str, artifact: Artifact) -> ScalarHead:
+    """Bring in a reward model, and give its head."""
+    assert artifact.path is not None, "a reward model is always a published artifact"
+    chat.check_same(artifact)
+    backbone.load(role, artifact)
+    return ScalarHead.load(artifact.path).to(backbone.device).requires_grad_(False)
+
+
+def _value_head(config: Loop, backbone: Backbone, rewards: Sequence[Artifact]) -> ScalarHead | None:
+    """The head that learns values, with the trunk it needs; without a reward model it starts at zero."""
+    if not isinstance(config, Config):
+        return None
+    if not config.values_from_states:
+        backbone.copy(VALUE, REWARD if rewards else POLICY, trainable=True)
+    if not rewards:
+        return ScalarHead(backbone.hidden_size).to(backbone.device)
+    assert rewards[0].path is not None, "a reward model is always a published artifact"
+    return ScalarHead.load(rewards[0].path).to(backbone.device)
 
 
 def _train(
-    config: Loop, context: Context, models: Models, updater: Updater, prompts: list[list[int]], position: Position
+    config: Loop,
+    context: Context,
+    updater: Updater,
+    position: Position,
+    prompts: list[list[int]],
+    remembered: Sequence[Encoded],
 ) -> None:
     with context.progress("episodes", config.num_iterations * config.rollout_batch_size) as advance:
         advance(position.iteration * config.rollout_batch_size)
@@ -130,7 +177,7 @@ def _train(
             if position.experience is None:
                 chosen = choose_prompts(prompts, config, context.seed, position.iteration)
                 position.experience = collect(
-                    models,
+                    updater.models,
                     chosen,
                     config,
                     position.kl.coef,
@@ -141,7 +188,7 @@ def _train(
                 position.metrics = {}
                 if position.iteration == 0 and isinstance(config, Config):
                     position.experience = _warm_up(config, context, updater, position)
-            _learn(config, context, updater, position)
+            _learn(config, context, updater, position, remembered)
             found = _figures(config, updater, position)
             _log(config, context, position, found)
             position.kl = position.kl.update(found["objective/kl"], config.rollout_batch_size)
@@ -156,10 +203,10 @@ def _warm_up(config: Config, context: Context, updater: Updater, position: Posit
     """Let the value model alone learn from the first batch, and give that batch its new values."""
     experience = position.experience
     assert experience is not None, "collect comes first"
-    if config.value_warmup_epochs == 0:
+    if config.num_warmup_epochs == 0:
         return experience
-    with context.progress("value warm-up", config.value_warmup_epochs) as advance:
-        for epoch in range(config.value_warmup_epochs):
+    with context.progress("value warm-up", config.num_warmup_epochs) as advance:
+        for epoch in range(config.num_warmup_epochs):
             for part in _minibatches(config, experience, context.seed, changed(position, epoch=-1 - epoch)):
                 if context.should_stop():  # a checkpoint would hold half a warm-up: it starts over
                     raise Interrupted("stopped", remedy="run the same command again to go on")
@@ -168,14 +215,15 @@ def _warm_up(config: Config, context: Context, updater: Updater, position: Posit
     return revalued(updater.models, experience, config)
 
 
-def _learn(config: Loop, context: Context, updater: Updater, position: Position) -> None:
+def _learn(config: Loop, context: Context, updater: Updater, position: Position, remembered: Sequence[Encoded]) -> None:
     """The remaining epochs and minibatches of the rollout in use; a stop checkpoints between two of them."""
     experience = position.experience
     assert experience is not None and position.metrics is not None, "collect comes first"
     while position.epoch < config.num_ppo_epochs:
         _stop_if_told(context, updater, position)
         minibatches = _minibatches(config, experience, context.seed, position)
-        found = updater.step(experience, minibatches[position.minibatch])
+        rows = _some(remembered, config, context.seed, position)
+        found = updater.step(experience, minibatches[position.minibatch], rows)
         first = position.epoch == position.minibatch == 0
         if not first:  # before the first step every ratio is 1: its value is logged apart, as a check
             found.pop("policy/ratio_deviation")
@@ -186,6 +234,13 @@ def _learn(config: Loop, context: Context, updater: Updater, position: Position)
             position.epoch, position.minibatch = position.epoch + 1, 0
         if config.target_kl is not None and found["policy/approxkl_avg"] > config.target_kl:
             position.epoch = config.num_ppo_epochs
+
+
+def _some(remembered: Sequence[Encoded], config: Loop, seed: int, position: Position) -> list[Encoded]:
+    """The rows remembered in one step: as many as a forward may hold, drawn anew each time."""
+    at = position.iteration, position.epoch, position.minibatch
+    order = permutation(len(remembered), seed, "ppo", "ptx", *at)
+    return [remembered[i] for i in order[: config.per_device_train_batch_size]]
 
 
 def _stop_if_told(context: Context, updater: Updater, position: Position) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import StageFailed
+from stages.modeling.chat import Encoded
 from stages.objectives.kl import kl_k3
 from stages.objectives.policy import clip_fraction, clipped_policy_loss, dual_clip, token_mean_over
 from stages.objectives.value import clipped_value_loss
 from stages.ppo.config import Config, Loop
-from stages.ppo.experience import POLICY, VALUE, Experience, Models
-from stages.rollout.score import logprobs, values
+from stages.ppo.experience import POLICY, VALUE, Experience, Models, values_of
+from stages.rollout.score import encoded_logprobs, logprobs, values
 
 MAX_SKIPPED = 3  # unusable steps in a row before the run gives up
 
@@ -39,7 +41,8 @@ class Updater:
         self.policy = models.backbone.parameters(POLICY)
         self.value: dict[str, nn.Parameter] = {}
         if models.value_head is not None:
-            self.value = {**models.backbone.parameters(VALUE), "head": models.value_head.weight}
+            trunk = {} if config.values_from_states else models.backbone.parameters(VALUE)
+            self.value = {**trunk, "head": models.value_head.weight}
         groups = zip((self.policy, self.value), rates, strict=True)
         self.optimizer = torch.optim.Adam(
             [{"params": list(group.values()), "lr": rate} for group, rate in groups if group],
@@ -54,8 +57,10 @@ class Updater:
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=False):  # the value's may be absent
             group["lr"] = rate * (1 - fraction)
 
-    def step(self, experience: Experience, micro_batches: list[list[int]]) -> dict[str, float]:
-        """Accumulate over the micro-batches with one denominator, then step.
+    def step(
+        self, experience: Experience, micro_batches: list[list[int]], remembered: Sequence[Encoded] = ()
+    ) -> dict[str, float]:
+        """Accumulate over the micro-batches with one denominator, then step; `remembered` rows add their own loss.
 
         The gradient does not depend on how the minibatch is cut: every token counts 1/N, N the minibatch's tokens.
         """
@@ -65,6 +70,8 @@ class Updater:
             self._policy_gradient(experience, part, totals)
             if isinstance(self.config, Config):
                 self._value_gradient(self.config, experience, part, totals, self.config.clip_range_value)
+        if remembered:
+            self._ptx_gradient(remembered, totals)
         norms = {
             f"{name}/grad_norm": float(nn.utils.clip_grad_norm_(list(group.values()), self.config.max_grad_norm))
             for name, group in (("policy", self.policy), ("value", self.value))
@@ -110,11 +117,20 @@ class Updater:
         assert head is not None, "ppo has a value model"
         part = experience.sequences.select(rows)
         mask, old, returns = _cut(part.mask_BR, rows, experience.values_BR, experience.returns_BR)
-        new = values(self.models.backbone, VALUE, head, part)
+        if experience.value_states is None:
+            new = values(self.models.backbone, VALUE, head, part)
+        else:
+            new = part.scatter(values_of(head, [experience.value_states[row] for row in rows]))
         mask, old, returns = (t.to(new.device) for t in (mask, old, returns))
         loss = clipped_value_loss(new, old, returns, clip_range)
         (config.value_coef * token_mean_over(loss, mask, totals.num_tokens)).backward()
         totals.add("loss/value_avg", loss, mask)
+
+    def _ptx_gradient(self, rows: Sequence[Encoded], totals: Totals) -> None:
+        """The loss of given answers, so that what SFT taught is not unlearnt; a mean over their tokens."""
+        loss = -encoded_logprobs(self.models.backbone, POLICY, rows).mean()
+        (self.config.ptx_coef * loss).backward()
+        totals.sums["loss/ptx_avg"] = float(loss.detach())
 
     def _apply(self, usable: bool) -> None:
         """Step, unless the loss or a gradient is not a number; several such steps in a row end the run."""

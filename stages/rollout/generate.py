@@ -2,6 +2,9 @@
 
 Never top-k, top-p or a repetition penalty: PPO's log-probabilities are those of the whole
 distribution, and a truncated sampler makes the measured KL negative.
+
+On a CPU our own loop decodes (decode.py); elsewhere transformers' `generate` does, which is also its oracle in the
+tests: greedy, both give the same tokens.
 """
 
 from __future__ import annotations
@@ -14,20 +17,29 @@ from typing import Any
 import torch
 
 from stages.checkpoint.streams import stream
+from stages.modeling import ragged
 from stages.modeling.backbone import Backbone
 from stages.modeling.batches import left_pad
 from stages.modeling.chat import Chat
+from stages.rollout.decode import decode
+
+BATCH = 64  # rows that decode together
 
 
 @dataclass(frozen=True)
 class Completion:
-    """Generated ids, the stop token included where there is one; `ended` says whether there is."""
+    """Generated ids, the stop token included where there is one; `ended` says whether there is.
+
+    Our own loop also gives each token's log-probability and the entropy it was drawn at, both in nats and at the
+    sampler's temperature.
+    """
 
     ids: list[int]
     ended: bool
+    logprobs: list[float] | None = None
+    entropies: list[float] | None = None
 
 
-@torch.no_grad()
 def generate(
     backbone: Backbone,
     role: str,
@@ -38,30 +50,71 @@ def generate(
     temperature: float,
     seed: int,
     purpose: str,
-    batch_size: int = 32,
+    batch_size: int = BATCH,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> list[Completion]:
     """One completion a prompt; temperature 0 is greedy. The same seed and purpose give the same tokens.
 
-    Prompts are batched by length, so which rows share a batch depends on their lengths alone.
+    Prompts are batched by length, equal ones side by side, so which rows share a batch depends on the prompts alone.
     """
-    order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
+    complete = _by_our_loop if backbone.attention == ragged.NAME else _by_transformers
+    order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), tuple(prompts[index]), index))
     found: dict[int, Completion] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        padded = left_pad([list(prompts[i]) for i in rows], chat.pad_id, backbone.device)
-        with torch.random.fork_rng(devices=[backbone.device] if backbone.device.type == "cuda" else []):
-            torch.manual_seed(stream(seed, purpose, start).initial_seed())
-            with backbone.model(role) as model, _no_settings_of_its_own(model):
-                output = model.generate(
-                    input_ids=padded.ids_BT,
-                    attention_mask=padded.mask_BT.long(),
-                    generation_config=_settings(chat, max_new_tokens, temperature),
-                )
-        for index, ids in zip(rows, output[:, padded.ids_BT.shape[1] :].tolist(), strict=True):
-            found[index] = _cut(ids, chat.stop_ids)
+        streams = [stream(seed, purpose, index) for index in rows]
+        given = [prompts[index] for index in rows]
+        completions = complete(backbone, role, chat, given, streams, max_new_tokens, temperature)
+        found |= zip(rows, completions, strict=True)
         on_batch(len(rows))
     return [found[index] for index in range(len(prompts))]
+
+
+def _by_our_loop(
+    backbone: Backbone,
+    role: str,
+    chat: Chat,
+    prompts: Sequence[Sequence[int]],
+    streams: Sequence[torch.Generator],
+    max_new_tokens: int,
+    temperature: float,
+) -> list[Completion]:
+    draws = None
+    if temperature > 0:
+        draws = torch.stack([torch.rand(max_new_tokens, generator=own, dtype=torch.float64) for own in streams])
+    decoded = decode(
+        backbone,
+        role,
+        prompts,
+        draws,
+        stop_ids=chat.stop_ids,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+    )
+    return [Completion(row.ids, row.ended, row.logprobs, row.entropies) for row in decoded]
+
+
+@torch.no_grad()
+def _by_transformers(
+    backbone: Backbone,
+    role: str,
+    chat: Chat,
+    prompts: Sequence[Sequence[int]],
+    streams: Sequence[torch.Generator],
+    max_new_tokens: int,
+    temperature: float,
+) -> list[Completion]:
+    """The batch as a whole draws from the stream of its first row."""
+    padded = left_pad([list(prompt) for prompt in prompts], chat.pad_id, backbone.device)
+    with torch.random.fork_rng(devices=[backbone.device] if backbone.device.type == "cuda" else []):
+        torch.manual_seed(streams[0].initial_seed())
+        with backbone.model(role) as model, _no_settings_of_its_own(model):
+            output = model.generate(
+                input_ids=padded.ids_BT,
+                attention_mask=padded.mask_BT.long(),
+                generation_config=_settings(chat, max_new_tokens, temperature),
+            )
+    return [_cut(ids, chat.stop_ids) for ids in output[:, padded.ids_BT.shape[1] :].tolist()]
 
 
 @contextmanager

@@ -106,6 +106,32 @@ def in_batches(score: Callable[[Sequences], Tensor | tuple[Tensor, ...]], sequen
 
 
 @torch.no_grad()
+def normalised_scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
+    """`all_scores` in deviations of the starting policy's own answers, [B]."""
+    return _normalised(all_scores(backbone, role, head, sequences), head)
+
+
+@torch.no_grad()
+def normalised_scores_and_states(
+    backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences
+) -> tuple[Tensor, list[Tensor]]:
+    """Also the states before each row's completion tokens, [its tokens, D] on the CPU, from the same forward."""
+    result = torch.zeros(len(sequences))
+    states: dict[int, Tensor] = {}
+    for group in split_by_length(sequences.lengths, TOKENS_A_BATCH):
+        part = sequences.select(group)
+        hidden_MD = backbone.hidden(role, part.ragged)
+        result[torch.tensor(group)] = head.raw(hidden_MD[part.last_B.to(hidden_MD.device)]).cpu()
+        own_ND = hidden_MD[part.predictors[0].to(hidden_MD.device)].cpu()
+        states |= zip(group, own_ND.split([len(c) for c in part.completions]), strict=True)
+    return _normalised(result, head), [states[row] for row in range(len(sequences))]
+
+
+def _normalised(raw_B: Tensor, head: ScalarHead) -> Tensor:
+    return (raw_B - head.mean.cpu()) / head.std.cpu()
+
+
+@torch.no_grad()
 def all_scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
     """`scores` for many rows, grouped by length; float32 on the CPU, in the order given."""
     result = torch.zeros(len(sequences))

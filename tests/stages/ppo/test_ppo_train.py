@@ -21,6 +21,7 @@ from stages.modeling.heads import ScalarHead
 from stages.ppo import alarms
 from stages.ppo.config import rates
 from stages.ppo.experience import POLICY, REFERENCE, REWARD, VALUE, Models, choose_prompts, collect
+from stages.ppo.rewards import Rewards
 from stages.ppo.update import Updater
 
 PROMPTS = [[5, 6, 7], [8], [9, 10], [11, 12, 13, 14], [15, 16], [17], [18, 19, 20], [21]]
@@ -51,7 +52,13 @@ def models(model: ModelConfig, chat: Chat, policies: list[Path], reward: Path) -
     backbone.load(REWARD, Artifact("rm", "reward", reward))
     backbone.copy(VALUE, REWARD, trainable=True)
     heads = [ScalarHead.load(reward) for _ in range(2)]
-    return Models(backbone, chat, heads[0].requires_grad_(False), heads[1])
+    rewards = Rewards(chat, {REWARD: heads[0].requires_grad_(False)}, [], {}, config())
+    return Models(backbone, chat, rewards, heads[1])
+
+
+def with_settings(models: Models, settings: ppo.Config) -> Models:
+    """The same models, paid by other settings."""
+    return replace(models, rewards=replace(models.rewards, config=settings))
 
 
 def gradients(models: Models, updater: Updater, experience: Any, cut: list[list[int]]) -> Tensor:
@@ -100,7 +107,7 @@ def test_policy_and_value_gradients_are_clipped_apart(models: Models) -> None:
 def test_reference_and_reward_are_untouched_while_the_policy_learns(models: Models) -> None:
     frozen = {role: [p.clone() for p in models.backbone.parameters(role).values()] for role in (REFERENCE, REWARD)}
     moving = {role: [p.clone() for p in models.backbone.parameters(role).values()] for role in (POLICY, VALUE)}
-    head = models.reward_head.weight.clone()
+    head = models.rewards.heads[REWARD].weight.clone()
     experience = collect(models, PROMPTS, config(), 0.05, 17, 0)
     updater = Updater(models, config(), (1e-2, 1e-2))
     for _ in range(3):
@@ -109,15 +116,16 @@ def test_reference_and_reward_are_untouched_while_the_policy_learns(models: Mode
         assert all(map(torch.equal, before, models.backbone.parameters(role).values()))
     for role, before in moving.items():
         assert not any(map(torch.equal, before, models.backbone.parameters(role).values()))
-    assert torch.equal(head, models.reward_head.weight)
+    assert torch.equal(head, models.rewards.heads[REWARD].weight)
     assert not torch.equal(head, models.value_head.weight)
 
 
 def test_value_starts_as_the_normalised_score(models: Models) -> None:
-    for head in (models.reward_head, models.value_head):
+    for head in (models.rewards.heads[REWARD], models.value_head):
         head.mean.fill_(0.3)
         head.std.fill_(0.5)
-    experience = collect(models, [[5, 6, 7]], config(max_new_tokens=2, score_clip=100), 0.05, 17, 0)
+    settings = config(max_new_tokens=2, score_clip=100)
+    experience = collect(with_settings(models, settings), [[5, 6, 7]], settings, 0.05, 17, 0)
     row = experience.prompts[0] + experience.completions[0]
     before_last = collect_score(models, row[:-1])
     assert float(experience.values_BR[0, 1]) == pytest.approx(before_last, abs=1e-5)
@@ -128,7 +136,10 @@ def test_value_starts_as_the_normalised_score(models: Models) -> None:
 def collect_score(models: Models, row: list[int]) -> float:
     with models.backbone.model(REWARD) as plain:
         state = plain(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states[-1][0, -1]
-    return float((state @ models.reward_head.weight - models.reward_head.mean) / models.reward_head.std)
+    return float(
+        (state @ models.rewards.heads[REWARD].weight - models.rewards.heads[REWARD].mean)
+        / models.rewards.heads[REWARD].std
+    )
 
 
 def test_rewards_are_the_score_less_the_kl_and_the_missing_end(models: Models) -> None:
@@ -160,8 +171,9 @@ def replace_stops(chat: Chat, stops: set[int]) -> Chat:
 
 
 def test_scores_are_clipped(models: Models) -> None:
-    models.reward_head.std.fill_(1e-4)
-    scores = collect(models, PROMPTS, config(score_clip=2.0), 0.05, 17, 0).scores_B
+    models.rewards.heads[REWARD].std.fill_(1e-4)
+    settings = config(score_clip=2.0)
+    scores = collect(with_settings(models, settings), PROMPTS, settings, 0.05, 17, 0).scores_B
     assert set(scores.abs().tolist()) == {2.0}
 
 
@@ -337,7 +349,7 @@ def test_answers_are_held_against_the_others_to_their_prompt(models: Models, kin
 
 
 def test_grpo_tells_no_answers_apart_by_their_kl_when_they_score_alike(models: Models) -> None:
-    models.reward_head.weight.data.zero_()
+    models.rewards.heads[REWARD].weight.data.zero_()
     settings = ppo.GrpoConfig(**COMMON, missing_eos_penalty=0)
     prompts = choose_prompts(PROMPTS, settings, 17, 0)
     experience = collect(replace(models, value_head=None), prompts, settings, 1e-3, 17, 0)

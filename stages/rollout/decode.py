@@ -1,0 +1,102 @@
+"""The decode loop: one prefill for all samples of a prompt, ended rows dropped, log-probabilities kept.
+
+A row draws from a stream of its own by inverse transform, one uniform number a token: which other rows share its
+batch changes nothing but the rounding of its logits. Shapes: B rows, V tokens of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from stages.modeling.growing import Growing
+from stages.modeling.roles import Backbone
+
+DROP_AT = 0.25  # the share of ended rows at which dropping them pays for copying the others' cache
+BLOCK = 256  # tokens whose probability is added up before a draw looks at them one by one
+
+
+@dataclass
+class Decoded:
+    """A row's new tokens, the stop token included; log-probabilities and entropies (nats) of where they came from."""
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    ended: bool = False
+
+
+@torch.no_grad()
+def decode(
+    backbone: Backbone,
+    role: str,
+    prompts: Sequence[Sequence[int]],
+    draws: Tensor | None,
+    *,
+    stop_ids: frozenset[int],
+    max_new_tokens: int,
+    temperature: float,
+) -> list[Decoded]:
+    """Complete each prompt. `draws` are uniform numbers in [0, 1), [B, max_new_tokens]; None takes the likeliest token.
+
+    Greedy log-probabilities are those at temperature 1.
+    """
+    rows, head_VD = Growing(prompts), backbone.lm_head(role)
+    found = [Decoded() for _ in prompts]
+    alive = list(range(len(prompts)))  # the prompt of each row that is still computed
+    states_BD = backbone.hidden(role, rows)[rows.last_B]
+    for step in range(max_new_tokens):
+        logits_BV = (states_BD @ head_VD.T).float()
+        if draws is None:
+            ids_B = logits_BV.argmax(-1)
+        else:
+            logits_BV /= temperature
+            ids_B = draw(logits_BV.softmax(-1), draws[alive, step])
+        _record([found[i] for i in alive], logits_BV, ids_B, stop_ids)
+        going = [place for place, i in enumerate(alive) if not found[i].ended]
+        if not going:
+            break
+        if len(going) <= (1 - DROP_AT) * len(alive):
+            rows.keep(going)
+            ids_B, alive = ids_B[going], [alive[place] for place in going]
+        if step + 1 < max_new_tokens:
+            states_BD = backbone.hidden(role, rows.grow(ids_B))
+    return found
+
+
+def draw(probabilities_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """Token ids [B]: the least one whose cumulative probability exceeds the row's uniform number.
+
+    First among blocks of tokens, then within one, in float64: adding up 50,000 float32 numbers would lose the tail.
+    """
+    num_rows, vocabulary = probabilities_BV.shape
+    blocks = torch.nn.functional.pad(probabilities_BV, (0, -vocabulary % BLOCK)).view(num_rows, -1, BLOCK)
+    block_B, within_B = _pick(blocks.sum(-1), uniform_B.double())
+    token_B, _ = _pick(blocks[torch.arange(num_rows), block_B], within_B)
+    return block_B * BLOCK + token_B
+
+
+def _pick(weights_BN: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The place [B] that the uniform number falls in, in proportion to the weights, and how far into it, in [0, 1)."""
+    ends_BN = weights_BN.double().cumsum(-1)
+    at_B = uniform_B.clamp(max=1 - 1e-12) * ends_BN[:, -1]  # below the last end, whatever the rounding
+    place_B = torch.searchsorted(ends_BN, at_B[:, None], right=True)
+    end_B, weight_B = (x.gather(1, place_B)[:, 0] for x in (ends_BN, weights_BN.double()))
+    return place_B[:, 0], ((at_B - (end_B - weight_B)) / weight_B).clamp_min(0)
+
+
+def _record(rows: Sequence[Decoded], logits_BV: Tensor, ids_B: Tensor, stop_ids: frozenset[int]) -> None:
+    """Add the new token to each row that has not ended."""
+    total_B = logits_BV.logsumexp(-1)
+    entropy_B = total_B - ((logits_BV - total_B[:, None]).exp() * logits_BV).sum(-1)
+    logprob_B = logits_BV.gather(1, ids_B[:, None])[:, 0] - total_B
+    given = zip(rows, ids_B.tolist(), logprob_B.tolist(), entropy_B.tolist(), strict=True)
+    for row, token, logprob, entropy in given:
+        if not row.ended:
+            row.ids.append(token)
+            row.logprobs.append(logprob)
+            row.entropies.append(entropy)
+            row.ended = token in stop_ids
