@@ -32,7 +32,7 @@ class Config(StageConfig):
     )
     loss_type: LossType = "bradley_terry"  # of every pair (Ouyang et al. 2022), or of the ranking as K - 1 choices
     ties: Ties = "drop"  # soft: half a win for each; rao_kupper: a tie has a probability of its own
-    label_smoothing: float | None = Field(None, gt=0, lt=0.5)  # the share of rankings believed wrong; keeps scores near
+    label_smoothing: float | None = Field(None, gt=0, lt=0.5)  # the share of rankings believed wrong
     theta: float | None = Field(None, gt=1)  # for rao_kupper: (theta - 1) / (theta + 1) of equally good answers tie
     # Of a head's random start and the order of the data; left out: the recipe's. An ensemble's members differ in it.
     seed: int | None = Field(None, ge=0, lt=2**31)
