@@ -140,10 +140,12 @@ def _ours(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         train_sft(sft.Config(data="x", num_train_epochs=1, **BATCH), context, backbone, encoded)
     elif options.workload == "rm":
         from stages import rm
+        from stages.formats.records import Ranking
         from stages.rm.data import Ranked
         from stages.rm.train import _train as train_rm
 
-        items = [Ranked(p, [chosen, rejected], [(0, 1)]) for p, chosen, rejected in _pairs(chat, rows)]
+        order = (Ranking("people", (1, 2)),)
+        items = [Ranked(p, [chosen, rejected], order) for p, chosen, rejected in _pairs(chat, rows)]
         tokens = sum(2 * len(i.prompt) + sum(map(len, i.completions)) for i in items)
         head = ScalarHead(backbone.hidden_size).initialise(stream(0, "bench"))
         start = time.perf_counter()

@@ -53,6 +53,59 @@ def ece(confidence_N: Tensor, correct_N: Tensor, bins: int = 10, low: float = 0.
     return float(gap_bins.index_add(0, bin_N, correct_N - confidence_N).abs().sum() / len(confidence_N))
 
 
+@torch.no_grad()
+def ece_by_chance(confidence_N: Tensor, bins: int = 10, num_draws: int = 200, seed: int = 0) -> float:
+    """The ECE that a perfectly calibrated model with these confidences shows on average, on so few pairs.
+
+    The mean over draws in which a choice is right with its own confidence, independently. Falls to 0 as pairs grow in
+    number; an ECE is news only above it. Raises ValueError as `ece` does.
+    """
+    _check_filled(confidence_N)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(num_draws, len(confidence_N), generator=generator) < confidence_N.cpu()
+    return sum(ece(confidence_N.cpu(), correct_N, bins) for correct_N in drawn) / num_draws
+
+
+@torch.no_grad()
+def fit_temperature(difference_P: Tensor) -> float:
+    """The T that minimises mean(-log sigmoid(difference / T)), in [0, inf] (Guo et al. 2017, section 4.2).
+
+    difference_P: the winner's score less the loser's. Above 1: the model was too sure; below: not sure enough. inf
+    where the mean difference is not positive, since no T > 0 makes such scores better than a coin; 0 where no
+    difference is negative. The mean is convex in 1/T, so its slope is bisected. Raises ValueError if there is none.
+    """
+    _check_filled(difference_P)
+    difference_P = difference_P.double()
+    if float(difference_P.mean()) <= 0:
+        return math.inf
+    if bool((difference_P >= 0).all()):
+        return 0.0
+
+    def falls(inverse: float) -> bool:
+        return float((difference_P * torch.sigmoid(-inverse * difference_P)).mean()) > 0
+
+    low, high = 0.0, 1.0
+    while falls(high):
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if falls(middle) else (low, middle)
+    return 1 / high
+
+
+def agreement_ceiling(agreement: float) -> tuple[float, float]:
+    """(low, high) of the best accuracy on single annotators' labels where two of them agree at rate A = `agreement`.
+
+    [A, (1 + sqrt(2A - 1)) / 2]: with q the share of annotators on a pair's majority side, A = E[q^2 + (1 - q)^2] and
+    the ceiling is E[q]. Low: every pair is either unanimous or even; high: all are equally hard. A under 0.5 can only
+    be chance and counts as 0.5. Raises ValueError outside [0, 1].
+    """
+    if not 0 <= agreement <= 1:
+        raise ValueError(f"agreement is {agreement}: it is a share, from 0 to 1")
+    agreement = max(agreement, 0.5)
+    return agreement, (1 + math.sqrt(2 * agreement - 1)) / 2
+
+
 def wilson(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:
     """(low, high) of Wilson's score interval (1927) for a share; 95 % unless z says otherwise.
 

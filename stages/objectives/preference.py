@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -22,6 +24,17 @@ def tied_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
     """(i, j), i < j, for every pair of answers that share a rank; answers not ranked (None) tie with nothing."""
     ranked = [(index, rank) for index, rank in enumerate(ranks) if rank is not None]
     return [(i, j) for i, rank_i in ranked for j, rank_j in ranked if i < j and rank_i == rank_j]
+
+
+def agreements(rankings: Sequence[Sequence[int | None]]) -> list[bool]:
+    """For every two annotators and every pair of answers that both rank apart: do they order it alike?
+
+    rankings: one annotator's ranks each, of the same answers. One annotator, or only ties, give an empty list.
+    """
+    found: list[bool] = []
+    for one, other in combinations([ranking_pairs(ranks) for ranks in rankings], 2):
+        found += [pair in other for pair in one if pair in other or pair[::-1] in other]
+    return found
 
 
 def bradley_terry(score_w: Tensor, score_l: Tensor, margin: Tensor | float = 0.0, smoothing: float = 0.0) -> Tensor:
@@ -56,11 +69,27 @@ def kwise_bradley_terry(
     return group_mean(bradley_terry(scores_N[winners_P], scores_N[losers_P], margin, smoothing), group_P)
 
 
-def kwise_with_soft_ties(scores_N: Tensor, pairs_P2: Tensor, group_P: Tensor, tied_P: Tensor) -> Tensor:
+def kwise_with_soft_ties(
+    scores_N: Tensor, pairs_P2: Tensor, group_P: Tensor, tied_P: Tensor, smoothing: float = 0.0
+) -> Tensor:
     """As kwise_bradley_terry, with tied pairs kept: where tied_P is True the pair's loss is soft_tie. loss_G."""
     first_P, second_P = (scores_N[index_P] for index_P in pairs_P2.unbind(-1))
-    losses_P = torch.where(tied_P, soft_tie(first_P, second_P), bradley_terry(first_P, second_P))
-    return group_mean(losses_P, group_P)
+    ordered_P = bradley_terry(first_P, second_P, smoothing=smoothing)
+    return group_mean(torch.where(tied_P, soft_tie(first_P, second_P), ordered_P), group_P)
+
+
+def kwise_rao_kupper(scores_N: Tensor, pairs_P2: Tensor, group_P: Tensor, tied_P: Tensor, theta: float) -> Tensor:
+    """As kwise_bradley_terry under rao_kupper's model: -log P(tie) where tied_P is True, else -log P(wins). loss_G.
+
+    In logarithms throughout, so that scores far apart stay finite. Raises ValueError unless theta > 1: at 1 nothing
+    ties.
+    """
+    if not theta > 1:
+        raise ValueError(f"theta is {theta}: it must be above 1 where pairs tie")
+    first_P, second_P = (scores_N[index_P] for index_P in pairs_P2.unbind(-1))
+    win_P = logsigmoid(first_P - second_P - math.log(theta))
+    lose_P = logsigmoid(second_P - first_P - math.log(theta))
+    return group_mean(-torch.where(tied_P, math.log(theta**2 - 1) + win_P + lose_P, win_P), group_P)
 
 
 def group_mean(losses_P: Tensor, group_P: Tensor) -> Tensor:

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
 from stages.modeling.memory import training_estimate
+
+LossType = Literal["bradley_terry", "plackett_luce"]
+Ties = Literal["drop", "soft", "rao_kupper"]
+READS: dict[tuple[LossType, Ties], tuple[str, ...]] = {  # what goes together, and which further settings it reads
+    ("bradley_terry", "drop"): ("label_smoothing",),
+    ("bradley_terry", "soft"): ("label_smoothing",),
+    ("bradley_terry", "rao_kupper"): ("theta",),
+    ("plackett_luce", "drop"): (),
+}
 
 
 class Config(StageConfig):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "reward"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     policy: Annotated[str, Input(role="policy")] = "base"  # where the trunk starts; the SFT policy serves best
     data: Annotated[Names, Input(records="comparison")]
     eval_data: Annotated[Names | None, Input(records="comparison", default="data")] = (
         None  # its held-out side is judged
     )
+    loss_type: LossType = "bradley_terry"  # of every pair (Ouyang et al. 2022), or of the ranking as K - 1 choices
+    ties: Ties = "drop"  # soft: half a win for each; rao_kupper: a tie has a probability of its own
+    label_smoothing: float | None = Field(None, gt=0, lt=0.5)  # the share of rankings believed wrong
+    theta: float | None = Field(None, gt=1)  # for rao_kupper: (theta - 1) / (theta + 1) of equally good answers tie
+    # Of a head's random start and the order of the data; left out: the recipe's. An ensemble's members differ in it.
+    seed: int | None = Field(None, ge=0, lt=2**31)
     learning_rate: float | None = Field(
         None, gt=0
     )  # left out: 1e-4 with LoRA (TRL's), 3e-6 without (Huang et al. 2024)
@@ -37,6 +52,20 @@ class Config(StageConfig):
     max_new_tokens: int = Field(128, gt=0)  # of those answers
     save_steps: SaveSteps = 20
     logging_steps: LoggingSteps = 1
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        """A setting that the chosen loss does not read would be ignored; one that it needs has no usual value."""
+        chosen = (self.loss_type, self.ties)
+        if chosen not in READS:
+            allowed = ", ".join(ties for loss_type, ties in READS if loss_type == self.loss_type)
+            raise ValueError(f"loss_type {self.loss_type} does not read ties {self.ties} (it takes {allowed})")
+        for name in ("label_smoothing", "theta"):
+            if getattr(self, name) is not None and name not in READS[chosen]:
+                raise ValueError(f"loss_type {self.loss_type} with ties {self.ties} does not read {name}")
+        if self.theta is None and "theta" in READS[chosen]:
+            raise ValueError(f"ties {self.ties} needs theta")
+        return self
 
 
 def rate(config: Config, model: ModelConfig) -> float:

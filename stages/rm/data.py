@@ -1,27 +1,54 @@
-"""Comparisons -> encoded completions with the pairs that their rankings imply."""
+"""Comparisons -> encoded completions with the judgements that their rankings imply.
+
+Shapes: N completions of several prompts in one row, P pairs, O whole rankings, K completions of one ranking.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
 
 from pipeline.contract import Context
 from pipeline.errors import DataError
 from stages.formats.inputs import read_input
 from stages.formats.load import Side
-from stages.formats.records import Comparison
+from stages.formats.records import Comparison, Ranking
 from stages.modeling.chat import Chat
-from stages.objectives.preference import ranking_pairs
+from stages.objectives.preference import ranking_pairs, tied_pairs
 from stages.rollout.sequences import Sequences
+
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One prompt's completions as ids, and its pairs (winner, loser) by position."""
+    """One prompt's completions as ids, and people's rankings of them."""
 
     prompt: list[int]
     completions: list[list[int]]
-    pairs: list[tuple[int, int]]
+    rankings: tuple[Ranking, ...]
+    keep_ties: bool = False  # whether what is learnt from it includes the ties
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Every annotator's pairs (winner, loser) by position; two who agree count twice: a majority weighs more."""
+        return [pair for ranking in self.rankings for pair in ranking_pairs(ranking.ranks)]
+
+    @cached_property
+    def ties(self) -> list[Pair]:
+        """Every annotator's tied pairs, where they are kept."""
+        return [pair for ranking in self.rankings for pair in tied_pairs(ranking.ranks)] if self.keep_ties else []
+
+    @cached_property
+    def orders(self) -> list[list[int]]:
+        """Positions of the completions that an annotator ranked, best first, of each ranking without ties."""
+        given = [[(r, i) for i, r in enumerate(ranking.ranks) if r is not None] for ranking in self.rankings]
+        untied = [own for own in given if len({rank for rank, _ in own}) == len(own) > 1]
+        return [[position for _, position in sorted(own)] for own in untied]
 
     @property
     def longest(self) -> int:
@@ -34,8 +61,10 @@ class Comparisons:
     """What training or evaluation reads, with what was left out and why."""
 
     ranked: list[Ranked]
-    num_tied: int  # comparisons that give no pair
+    num_tied: int  # comparisons that give nothing to learn from
     num_too_long: int
+    num_tied_pairs: int = 0  # of the comparisons that are used
+    num_tied_rankings: int = 0
 
     @property
     def num_pairs(self) -> int:
@@ -45,25 +74,61 @@ class Comparisons:
     def num_tokens(self) -> int:
         return sum(len(item.prompt) + len(c) for item in self.ranked for c in item.completions)
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the stage records of its training data."""
+        left_out = self.num_tied + self.num_too_long
+        return {
+            "data/num_pairs": self.num_pairs,
+            "data/num_tokens": self.num_tokens,
+            "data/num_left_out": left_out,
+        }
+
     def describe(self) -> str:
         left_out = f"; left out: {self.num_tied} without an order, {self.num_too_long} longer than max_length"
+        if self.num_tied_pairs:
+            left_out += f", {self.num_tied_pairs} tied pairs"
+        if self.num_tied_rankings:
+            left_out += f", {self.num_tied_rankings} rankings with a tie"
         return f"{len(self.ranked)} comparisons, {self.num_pairs} pairs, {self.num_tokens} tokens" + left_out
 
 
-def read_comparisons(context: Context, field: str, chat: Chat, side: Side, max_length: int) -> Comparisons:
-    """All comparisons of one input field and side of the split, encoded once each; ties give no pair."""
-    records = read_input(context, field if context.data.get(field) else "data", "comparison", side)
-    items = [_encode(record, chat) for record in records]
-    ordered = [item for item in items if item.pairs]
-    fitting = [item for item in ordered if item.longest <= max_length]
+@dataclass(frozen=True)
+class Judgements:
+    """What people said of several prompts' completions, by position among all N."""
+
+    pairs_P2: Tensor  # (winner, loser), and after a prompt's pairs its ties where they are kept
+    tied_P: Tensor
+    group_P: Tensor  # the prompt of each pair, counted from 0
+    orders: list[Tensor]  # O whole rankings, best first
+    group_O: Tensor
+
+
+def read_comparisons(
+    context: Context, chat: Chat, side: Side, max_length: int, reads: Callable[[Ranked], Ranked] = lambda item: item
+) -> Comparisons:
+    """All comparisons of one side of the split, encoded once each; `reads` says what of them can be used."""
+    field = "eval_data" if side == "heldout" and context.data.get("eval_data") else "data"
+    records = read_input(context, field, "comparison", side)
+    given = [_encode(record, chat) for record in records]
+    items = [reads(item) for item in given]
+    useful = [i for i, item in enumerate(items) if item.pairs or item.ties]
+    fitting = [i for i in useful if items[i].longest <= max_length]
     if not fitting:
         raise DataError(
-            f"none of {len(records)} {side} comparisons can be used: {len(items) - len(ordered)} have no "
-            f"order, {len(ordered)} are longer than max_length {max_length}",
+            f"none of {len(records)} {side} comparisons can be used: {len(items) - len(useful)} have no "
+            f"order, {len(useful)} are longer than max_length {max_length}",
             where=field,
             remedy="rank some completions apart, or raise max_length",
         )
-    return Comparisons(fitting, len(items) - len(ordered), len(ordered) - len(fitting))
+    used = [items[i] for i in fitting]
+    return Comparisons(
+        used,
+        num_tied=len(items) - len(useful),
+        num_too_long=len(useful) - len(fitting),
+        num_tied_pairs=sum(len(tied_pairs(r.ranks)) for item in used if not item.keep_ties for r in item.rankings),
+        num_tied_rankings=sum(len(given[i].rankings) - len(items[i].rankings) for i in fitting),
+    )
 
 
 def sequences(items: Sequence[Ranked]) -> Sequences:
@@ -72,14 +137,31 @@ def sequences(items: Sequence[Ranked]) -> Sequences:
     return Sequences([prompt for prompt, _ in rows], [completion for _, completion in rows])
 
 
+def judgements(items: Sequence[Ranked], device: torch.device | str = "cpu") -> Judgements:
+    """The rankings of several prompts, by position in the rows of `sequences`."""
+    pairs: list[Pair] = []
+    tied: list[bool] = []
+    orders: list[Tensor] = []
+    group_of_pair: list[int] = []
+    group_of_order: list[int] = []
+    offset = 0
+    for group, item in enumerate(items):
+        both = item.pairs + item.ties
+        pairs += [(one + offset, other + offset) for one, other in both]
+        tied += [False] * len(item.pairs) + [True] * len(item.ties)
+        group_of_pair += [group] * len(both)
+        orders += [torch.tensor(order, device=device) + offset for order in item.orders]
+        group_of_order += [group] * len(item.orders)
+        offset += len(item.completions)
+    return Judgements(
+        pairs_P2=torch.tensor(pairs, device=device),
+        tied_P=torch.tensor(tied, device=device),
+        group_P=torch.tensor(group_of_pair, device=device),
+        orders=orders,
+        group_O=torch.tensor(group_of_order, device=device),
+    )
+
+
 def _encode(record: Comparison, chat: Chat) -> Ranked:
     completions = [chat.completion_ids(record.prompt, text) for text in record.completions]
-    return Ranked(chat.prompt_ids(record.prompt), completions, all_pairs(record))
-
-
-def all_pairs(record: Comparison) -> list[tuple[int, int]]:
-    """Every annotator's pairs; two who agree count twice, so a majority weighs more."""
-    pairs: list[tuple[int, int]] = []
-    for ranking in record.rankings:
-        pairs += ranking_pairs(ranking.ranks)
-    return pairs
+    return Ranked(chat.prompt_ids(record.prompt), completions, record.rankings)

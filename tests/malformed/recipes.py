@@ -79,6 +79,8 @@ CASES = [
     Case("value-setting-without-value-model", "r.yaml:10: stages.ppo.gae_lambda", "unknown key 'gae_lambda'", "ppo: {", "ppo: {kind: grpo, gae_lambda: 0.9, "),
     Case("setting-the-loss-does-not-read", "r.yaml:10: stages.dpo", "does not read label_smoothing", "ppo: {policy: sft", "dpo: {policy: sft, label_smoothing: 0.1"),
     Case("setting-the-loss-needs", "r.yaml:10: stages.dpo", "cdpo needs label_smoothing", "ppo: {policy: sft", "dpo: {policy: sft, loss_type: cdpo"),
+    Case("ties-the-loss-does-not-read", "r.yaml:9: stages.rm", "does not read ties soft", "rm: {policy: sft", "rm: {policy: sft, loss_type: plackett_luce, ties: soft"),
+    Case("ties-without-theta", "r.yaml:9: stages.rm", "ties rao_kupper needs theta", "rm: {policy: sft", "rm: {policy: sft, ties: rao_kupper"),
     Case("precision-not-built", "r.yaml:1: launch.mixed_precision", "'mixed_precision' is 'bf16'", "name: small", "launch: {mixed_precision: bf16}"),
     Case("machines-not-built", "r.yaml:1: launch.num_machines", "'num_machines' is 2", "name: small", "launch: {num_machines: 2}"),
     Case("path-with-nul", "r.yaml:4: data.rows.path", "names nothing", "rows.jsonl", '"a\\0b"'),

@@ -7,10 +7,12 @@ import torch
 from torch.testing import assert_close
 
 from stages.objectives.preference import (
+    agreements,
     bradley_terry,
     centering,
     group_mean,
     kwise_bradley_terry,
+    kwise_rao_kupper,
     kwise_with_soft_ties,
     plackett_luce,
     ranking_pairs,
@@ -36,6 +38,17 @@ def test_ranking_pairs_skips_ties_and_answers_not_ranked():
 @pytest.mark.parametrize("ranks", [[], [1], [1, 1, 1], [None, None, 2]])
 def test_ranking_pairs_is_empty_when_nothing_is_ordered(ranks):
     assert ranking_pairs(ranks) == []
+
+
+def test_agreements_count_the_pairs_that_two_annotators_both_rank_apart():
+    assert agreements([[1, 2, 3], [1, 3, 2]]) == [True, True, False]
+    assert agreements([[1, 2], [2, 1], [1, 2]]) == [False, True, False]
+    assert agreements([[1, 2, 2], [1, None, 2]]) == [True]
+
+
+@pytest.mark.parametrize("rankings", [[], [[1, 2]], [[1, 1], [1, 2]]])
+def test_agreements_are_none_when_no_pair_is_ordered_twice(rankings):
+    assert agreements(rankings) == []
 
 
 @pytest.mark.parametrize(
@@ -100,6 +113,31 @@ def test_kwise_loss_matches_golden_when_a_tie_is_soft():
     assert loss.item() == pytest.approx(0.2692800984, abs=1e-10)
 
 
+def test_kwise_loss_with_soft_ties_smooths_the_ordered_pairs_alone():
+    scores, tied = torch.stack([WINNER, LOSER, WINNER, LOSER]), torch.tensor([False, True])
+    loss = kwise_with_soft_ties(scores, torch.tensor([[0, 1], [2, 3]]), torch.tensor([0, 1]), tied, smoothing=0.1)
+    soft = (0.2632824673 + 1.4632824673) / 2
+    assert loss.tolist() == pytest.approx([0.3832824673, soft], abs=1e-10)
+
+
+def test_kwise_loss_matches_golden_when_ties_are_rao_kuppers():
+    scores = torch.tensor([1, 0.5], dtype=D)
+    pairs, groups = torch.tensor([[0, 1], [0, 1]]), torch.tensor([0, 1])
+    loss = kwise_rao_kupper(scores, pairs, groups, torch.tensor([False, True]), math.exp(0.5))
+    assert loss.tolist() == pytest.approx([math.log(2), -math.log(0.2310585786)], abs=1e-9)
+    both = kwise_rao_kupper(scores, pairs, torch.zeros_like(groups), torch.tensor([False, True]), math.exp(0.5))
+    assert both.item() == pytest.approx(loss.mean().item())
+
+
+def test_kwise_loss_with_rao_kuppers_ties_stays_finite_when_scores_are_far_apart():
+    scores = torch.tensor([0.0, 1000.0])
+    loss = kwise_rao_kupper(
+        scores, torch.tensor([[0, 1], [0, 1]]), torch.tensor([0, 1]), torch.tensor([False, True]), 2.0
+    )
+    expected = 1000 + math.log(2)  # P(wins) is near exp(-1000) / theta, P(tie) near 3 times that
+    assert loss.tolist() == pytest.approx([expected, expected - math.log(3)], rel=1e-6)
+
+
 def test_kwise_loss_is_the_pairwise_one_when_there_are_two_answers():
     scores = torch.tensor([0.4, -0.2, 1.0, 3.0])
     loss = kwise_bradley_terry(scores, torch.tensor([[0, 1], [3, 2]]), torch.tensor([0, 1]))
@@ -160,6 +198,11 @@ def test_rao_kupper_is_bradley_terry_when_ties_never_happen():
     win, tie = rao_kupper(WINNER, LOSER, 1.0)
     assert -win.log().item() == pytest.approx(0.2632824673, abs=1e-10)
     assert tie.item() == 0
+
+
+def test_kwise_loss_with_rao_kuppers_ties_refuses_a_theta_at_which_nothing_ties():
+    with pytest.raises(ValueError, match="above 1"):
+        kwise_rao_kupper(SCORES, *one_group([1, 2, 3, 4]), torch.zeros(6, dtype=torch.bool), 1.0)
 
 
 def test_rao_kupper_refuses_a_theta_below_one():

@@ -8,30 +8,34 @@ from typing import Any
 
 import pytest
 import torch
+from ranked_items import of_ranks, ranked
 from safetensors.torch import load_file
 from tiny_run import Log, full_model, lora_model, make_context, same_weights, write_rows
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from pipeline.content import ContentCache
 from pipeline.contract import Artifact, ModelConfig, Result
 from pipeline.errors import DataError, Interrupted, ModelError
+from pipeline.fingerprint import fingerprint, material
+from pipeline.recipe import load_recipe
 from stages import rm
 from stages.checkpoint.streams import permutation
-from stages.formats.records import Comparison, Ranking
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
-from stages.rm.data import Ranked, all_pairs
+from stages.rm.data import Ranked
+from stages.rm.losses import LOSSES, loss_of
 from stages.rm.train import _backward
 from stages.rollout.generate import generate
 from stages.rollout.score import all_scores
 from stages.rollout.sequences import Sequences
 
 PARTS = [
-    Ranked([5], [[6, 2], [7, 2]], [(0, 1)]),
-    Ranked([8], [[9, 2], [10, 11, 2], [12, 2]], [(0, 1), (0, 2), (1, 2)]),
-    Ranked([13], [[14, 2], [15, 16, 17, 2]], [(1, 0)]),
-    Ranked([5], [[18, 2], [19, 2], [20, 2]], [(2, 0), (2, 1)]),
+    ranked([5], [[6, 2], [7, 2]], (1, 2)),
+    ranked([8], [[9, 2], [10, 11, 2], [12, 2]], (1, 2, 3)),
+    ranked([13], [[14, 2], [15, 16, 17, 2]], (2, 1)),
+    ranked([5], [[18, 2], [19, 2], [20, 2]], (2, 2, 1)),
 ]
 
 
@@ -49,23 +53,29 @@ def trunk(backbone: Backbone, policies: list[Path]) -> tuple[Backbone, ScalarHea
     return backbone, ScalarHead(backbone.hidden_size).initialise(torch.Generator().manual_seed(1))
 
 
-def gradients(trunk: tuple[Backbone, ScalarHead], cut: list[list[Ranked]]) -> tuple[Tensor, dict[str, float]]:
+def gradients(
+    trunk: tuple[Backbone, ScalarHead], cut: list[list[Ranked]], **settings: Any
+) -> tuple[Tensor, dict[str, float]]:
     backbone, head = trunk
     parameters = [*backbone.parameters("reward").values(), head.weight]
     for parameter in parameters:
         parameter.grad = None
-    config, total = rm.Config(data="rows", center_rewards_coefficient=0.1), sum(len(part) for part in cut)
+    config = rm.Config(data="rows", center_rewards_coefficient=0.1, **settings)
+    cut, total = [[loss_of(config).reads(item) for item in part] for part in cut], sum(len(part) for part in cut)
     found = [_backward(config, backbone, head, part, total) for part in cut]
     figures = {name: sum(own[name] for own in found) for name in found[0]}
     return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), figures
 
 
-@pytest.mark.parametrize("cut", [[PARTS[:1], PARTS[1:]], [[part] for part in PARTS]])
+@pytest.mark.parametrize("cut", [[PARTS[:1], PARTS[1:3]], [[part] for part in PARTS[:3]]])
+@pytest.mark.parametrize(("loss_type", "ties"), LOSSES)
 def test_gradient_is_the_same_however_the_prompts_are_cut(
-    trunk: tuple[Backbone, ScalarHead], cut: list[list[Ranked]]
+    trunk: tuple[Backbone, ScalarHead], cut: list[list[Ranked]], loss_type: str, ties: str
 ) -> None:
-    whole, figures = gradients(trunk, [PARTS])
-    found, same = gradients(trunk, cut)
+    tied = [] if loss_type == "plackett_luce" else [PARTS[3:]]  # which cannot read it
+    settings: dict[str, Any] = {"loss_type": loss_type, "ties": ties, "theta": 2 if ties == "rao_kupper" else None}
+    whole, figures = gradients(trunk, [[part for parts in cut + tied for part in parts]], **settings)
+    found, same = gradients(trunk, cut + tied, **settings)
     torch.testing.assert_close(found, whole, atol=1e-6, rtol=1e-4)
     assert same == pytest.approx(figures, abs=1e-5)
 
@@ -88,10 +98,45 @@ def test_loss_is_the_mean_of_each_prompts_mean_over_its_pairs(trunk: tuple[Backb
 
 
 def test_ties_and_unranked_answers_give_no_pair() -> None:
-    turn = ({"role": "user", "content": "q"},)
-    rankings = (Ranking("a", (2, 1, 2)), Ranking("b", (1, 1, 1)), Ranking("c", (1, None, 2)))
-    record = Comparison("id", turn, ("x", "y", "z"), rankings)
-    assert all_pairs(record) == [(1, 0), (1, 2), (0, 2)]
+    item = of_ranks((2, 1, 2), (1, 1, 1), (1, None, 2))
+    assert item.pairs == [(1, 0), (1, 2), (0, 2)] and item.ties == []
+
+
+def test_tie_moves_the_scores_together_and_counts_half(trunk: tuple[Backbone, ScalarHead]) -> None:
+    tie = [of_ranks((1, 1))]
+    _, figures = gradients(trunk, [tie], ties="soft")
+    assert (figures["rewards/accuracies"], figures["rewards/margins"]) == (0.5, 0)
+    head = trunk[1].weight.grad
+    rows = Sequences([[5], [5]], [[6, 2], [7, 2]])
+    before = all_scores(trunk[0], "reward", trunk[1], rows)
+    with torch.no_grad():
+        trunk[1].weight -= 1e-2 * head
+    after = all_scores(trunk[0], "reward", trunk[1], rows)
+    assert (after[0] - after[1]).abs() < (before[0] - before[1]).abs()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "1 comparisons, 2 pairs, * left out: 3 without an order, 0 longer than max_length, 1 tied pairs"),
+        ({"ties": "soft"}, "4 comparisons, 2 pairs, * left out: 0 without an order, 0 longer than max_length"),
+        ({"loss_type": "plackett_luce"}, None),
+    ],
+)
+def test_what_ties_leave_out_is_said(
+    model: ModelConfig, tmp_path: Path, settings: dict[str, Any], expected: str | None
+) -> None:
+    # "question 2", 3, 5, 6 train; 0 is held out
+    table = [{"prompt": [{"role": "user", "content": f"question {i}"}], "completions": ["a", "b", "c"],
+              "ranks": [1, 2, 2] if i < 3 else [1, 1, 1]} for i in (0, 2, 3, 5, 6)]  # fmt: skip
+    files, log = {"comparisons": write_rows(tmp_path / "c.jsonl", table)}, Log()
+    if expected is None:
+        with pytest.raises(DataError, match="none of 4 train comparisons can be used: 4 have no order"):
+            run(tmp_path / "out", model, files, log, **settings)
+    else:
+        run(tmp_path / "out", model, files, log, max_steps=1, **settings)
+        start, end = expected.split("*")
+        assert log.said[0].startswith(start) and log.said[0].endswith(end)
 
 
 def test_tied_and_long_comparisons_are_left_out_and_counted(model: ModelConfig, tmp_path: Path) -> None:
@@ -146,7 +191,8 @@ def test_saved_model_scores_the_same_in_plain_libraries(
 def test_normalised_scores_have_mean_0_and_deviation_1_on_the_sampled_answers(
     model: ModelConfig, chat: Chat, rows: dict[str, Path], policies: list[Path], tmp_path: Path
 ) -> None:
-    run(tmp_path / "out", model, rows, policy=policies[0], normalize_prompts=64, max_new_tokens=5)
+    log = Log()
+    run(tmp_path / "out", model, rows, log, policy=policies[0], normalize_prompts=64, max_new_tokens=5)
     backbone, head = open_backbone(model), ScalarHead.load(tmp_path / "out")
     backbone.load("reward", Artifact("rm", "reward", tmp_path / "out"))
     backbone.load("start", Artifact("p", "policy", policies[0]))
@@ -160,6 +206,47 @@ def test_normalised_scores_have_mean_0_and_deviation_1_on_the_sampled_answers(
     scores = (raw - head.mean) / head.std
     assert (float(scores.mean()), float(scores.std())) == pytest.approx((0, 1), abs=1e-3)
     assert note["num_samples"] == 9
+    assert f"standard error {note['std'] / 3:.2g}" in log.said[1]
+
+
+def test_scale_is_saved_with_a_digest_of_the_prompts_it_was_taken_on(
+    model: ModelConfig, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    notes = []
+    for count in (3, 3, 4):
+        run(tmp_path / "out", model, rows, max_steps=1, normalize_prompts=count, max_new_tokens=2)
+        notes.append(json.loads((tmp_path / "out/posttune.json").read_text())["normalization"])
+    assert set(notes[0]) == {"mean", "std", "num_samples", "policy", "prompts"}
+    assert notes[0]["prompts"] == notes[1]["prompts"] != notes[2]["prompts"]
+
+
+def test_members_of_an_ensemble_differ_in_their_seed_and_share_the_prompts_of_their_scale(
+    model: ModelConfig, rows: dict[str, Path], policies: list[Path], tmp_path: Path
+) -> None:
+    same: dict[str, Any] = {"policy": policies[0], "normalize_prompts": 4, "max_new_tokens": 2}
+    for name, seed in (("one", None), ("again", 17), ("other", 18)):  # 17 is the recipe's
+        run(tmp_path / name, model, rows, seed=seed, **same)
+    assert same_weights(tmp_path / "one", tmp_path / "again")
+    heads = [load_file(tmp_path / name / "head.safetensors")["weight"] for name in ("one", "other")]
+    assert (heads[0] - heads[1]).abs().mean() > 0.01
+    assert not same_weights(tmp_path / "one", tmp_path / "other")
+    notes = [json.loads((tmp_path / n / "posttune.json").read_text())["normalization"] for n in ("one", "other")]
+    assert notes[0]["prompts"] == notes[1]["prompts"]
+
+
+def test_members_of_an_ensemble_are_artifacts_of_their_own(
+    tiny_model: Path, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(f"""
+        model: {{model_name_or_path: {tiny_model}, lora: {{r: 4}}}}
+        data: {{rows: {{path: {rows["comparisons"]}}}}}
+        stages:
+          rm: {{data: rows}}
+          twin: {{kind: rm, data: rows}}
+          member: {{kind: rm, data: rows, seed: 18}}""")
+    recipe, cache = load_recipe(tmp_path / "recipe.yaml"), ContentCache(tmp_path / "hashes.json")
+    found = {name: fingerprint(material(recipe, stage, {}, cache)) for name, stage in recipe.stages.items()}
+    assert found["rm"] == found["twin"] != found["member"]
 
 
 def test_one_prompt_is_refused_for_the_scale(model: ModelConfig, rows: dict[str, Path], tmp_path: Path) -> None:
