@@ -10,6 +10,7 @@ from stages.evaluate.answers import (
     before_after,
     difference_interval,
     heldout_questions,
+    kl_to_reference,
     mean_interval,
     measure,
     told,
@@ -17,7 +18,6 @@ from stages.evaluate.answers import (
 )
 from stages.ppo.config import Loop
 from stages.ppo.experience import POLICY, REFERENCE, Models, score_answers
-from stages.rollout.score import in_batches, token_kl
 
 
 def evaluate(config: Loop, context: Context, models: Models) -> Result:
@@ -42,7 +42,7 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
         role: {"proxy score": _scores(models, questions, given, config), **measure(questions, given)}
         for role, given in answers.items()
     }
-    kl = _kl(models, questions, answers[POLICY], config)
+    kl = kl_to_reference(models.backbone, POLICY, REFERENCE, questions, answers[POLICY], config.temperature)
     rows = [
         before_after(name, start, config.algorithm, figures[REFERENCE][name], figures[POLICY][name])
         for name in figures[POLICY]
@@ -56,7 +56,7 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
         "heldout/proxy_gain": gain[0],
         "heldout/proxy_gain_low": gain[1],
         "heldout/proxy_gain_high": gain[2],
-        "heldout/kl": sum(kl) / len(kl),
+        "heldout/kl": mean_interval(kl)[0],
     }
     note = (
         f"{len(questions)} held-out prompts, one answer each, sampled at temperature {config.temperature:g}; 95% "
@@ -86,12 +86,3 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
 
 def _scores(models: Models, questions: list[Question], answers: Answers, config: Loop) -> list[float | None]:
     return [float(score) for score in score_answers(models, answers.sequences(questions), config)]
-
-
-def _kl(models: Models, questions: list[Question], answers: Answers, config: Loop) -> list[float | None]:
-    """KL over the vocabulary summed along each answer: the answers are the policy's own samples at this temperature."""
-    (kl_BR,) = in_batches(
-        lambda part: token_kl(models.backbone, POLICY, REFERENCE, part, config.temperature),
-        answers.sequences(questions),
-    )
-    return [float(value) for value in kl_BR.sum(1)]

@@ -114,6 +114,11 @@ def all_scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Seque
     return result
 
 
+def normalised_scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
+    """`all_scores` in deviations of the answers that the reward model was normalised on."""
+    return (all_scores(backbone, role, head, sequences) - head.mean.cpu()) / head.std.cpu()
+
+
 def _predicting_states(backbone: Backbone, role: str, sequences: Sequences) -> tuple[Tensor, Tensor]:
     hidden_MD = backbone.hidden(role, sequences.ragged)
     place_N, target_N = (t.to(hidden_MD.device) for t in sequences.predictors)
