@@ -72,12 +72,12 @@ def _sample_digest(path: Path, size: int) -> str:
 
 def data_files(source: DataSource) -> list[Path]:
     """The local files a source names: one file, a folder's files, or a glob's; none for a hub id."""
-    path = Path(source.path)
+    path = Path(_place(source))
     if os.path.isdir(path):  # os.path: a name too long for the system is no folder, where pathlib raises
         return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
     if os.path.isfile(path):
         return [path]
-    return sorted(Path(p) for p in glob.glob(source.path, recursive=True) if os.path.isfile(p))
+    return sorted(Path(p) for p in glob.glob(_place(source), recursive=True) if os.path.isfile(p))
 
 
 def data_digest(source: DataSource, cache: ContentCache) -> str:
@@ -85,7 +85,12 @@ def data_digest(source: DataSource, cache: ContentCache) -> str:
     files = data_files(source)
     if files:
         return hashlib.sha256("".join(cache.digest(file) for file in files).encode()).hexdigest()
-    return hub_commit("datasets", source.path, source.revision) or "missing"
+    return hub_commit("datasets", _place(source), source.revision) or "missing"
+
+
+def _place(source: DataSource) -> str:
+    assert source.path is not None, "a stage that writes rows is finished before they are read"
+    return source.path
 
 
 def row_digests(source: DataSource) -> list[str] | None:

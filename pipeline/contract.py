@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Role = Literal["policy", "reward", "evaluation"]
+Role = Literal["policy", "reward", "evaluation", "comparisons"]
 RecordKind = Literal["instruction", "comparison", "prompt"]
+ROWS: Mapping[Role, str] = {"comparisons": "comparisons.jsonl"}  # roles that are data, and their file in the output
 
 
 class Frozen(BaseModel):
@@ -91,7 +92,10 @@ class ModelConfig(Frozen):
 class DataSource(Frozen):
     """Where rows come from and how they are read."""
 
-    path: NamedPath  # a file, a glob, or a hub id
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    path: NamedPath | None = None  # a file, a glob, or a hub id
+    from_stage: str | None = Field(None, alias="from")  # instead of a path: the stage that writes the rows
     format: str | None = None  # left out: found by looking at the rows
     map: dict[str, str] = Field(default_factory=dict)  # our field name -> the column that holds it
     task: str | None = None  # a name under `tasks:`
@@ -101,6 +105,23 @@ class DataSource(Frozen):
     part: str | None = Field(None, pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")  # "1/2": half of the prompts, by hash
     limit: int | None = Field(None, gt=0)  # the first rows, after the split and the part
     on_bad_row: Literal["error", "skip"] = "error"  # skip counts and lists what it left out
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.path is not None and self.from_stage is not None:
+            raise ValueError(
+                f"both a path ({self.path}) and a stage ({self.from_stage}) are named "
+                "-> keep one of path and from; path: null takes back an inherited one"
+            )
+        if self.path is None and self.from_stage is None:
+            raise ValueError(
+                "names no rows -> add path: ... (a file, a glob or a hub id), or from: ... (a stage that writes rows)"
+            )
+        return self
+
+    def at(self, path: Path) -> DataSource:
+        """The same source once its stage has written its rows to `path`."""
+        return self.model_copy(update={"path": str(path), "from_stage": None})
 
 
 class TaskConfig(Frozen):
@@ -124,7 +145,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model a stage starts from: the recipe's base (`path` is None) or another stage's published output."""
+    """What a stage starts from: the recipe's base model (`path` is None) or another stage's published output."""
 
     name: str
     role: Role

@@ -10,7 +10,8 @@ from typing import Any
 
 from pipeline.content import ContentCache, data_digest, model_digest, row_digests
 from pipeline.contract import StageConfig, Unhashed
-from pipeline.recipe import LaunchConfig, Recipe, Stage, input_fields
+from pipeline.graph import Stage, input_fields
+from pipeline.recipe import LaunchConfig, Recipe
 
 MISSING = object()
 
@@ -97,7 +98,7 @@ def _source(recipe: Recipe, name: str, cache: ContentCache) -> dict[str, Any]:
     return {
         "name": name,
         "digest": data_digest(source, cache),
-        **source.model_dump(mode="json", exclude={"path", "revision", "task"}),
+        **source.model_dump(mode="json", exclude={"path", "from_stage", "revision", "task"}),
         "task": recipe.tasks[source.task].model_dump(mode="json") if source.task else None,
         "heldout_fraction": recipe.heldout_fraction,
         "split_salt": recipe.split_salt,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.errors import UserError
 from pipeline.fingerprint import differences, fingerprint, material
-from pipeline.recipe import Recipe, Stage
-from pipeline.store import Store
+from pipeline.graph import Stage
+from pipeline.recipe import Recipe
+from pipeline.store import Store, rows_file
 
 Action = Literal["run", "resume", "skip"]
 FORCED = ("forced",)
@@ -41,6 +42,7 @@ def plan(recipe: Recipe, store: Store, wanted: Sequence[str] = (), force: Sequen
         step = plan_stage(recipe, store, recipe.stages[name], digests, forced=name in force)
         if step.action == "skip":
             digests[name] = finished_digest(store, step)
+            recipe = with_rows(recipe, store, step)
         steps.append(step)
     store.contents.save()
     return steps
@@ -50,6 +52,16 @@ def finished_digest(store: Store, step: Step) -> str:
     """The digest of the artifact that a finished step has published."""
     assert step.fingerprint is not None, "a finished step has a fingerprint"
     return str(store.run(step.stage.name, step.fingerprint).read("manifest.json")["digest"])
+
+
+def with_rows(recipe: Recipe, store: Store, step: Step) -> Recipe:
+    """The recipe with each data source that this finished step feeds pointed at the rows it wrote."""
+    fed = {name: source for name, source in recipe.data.items() if source.from_stage == step.stage.name}
+    if not fed:
+        return recipe
+    assert step.fingerprint is not None, "a finished step has a fingerprint"
+    rows = rows_file(store.run(step.stage.name, step.fingerprint), type(step.stage.config).produces)
+    return replace(recipe, data={**recipe.data, **{name: source.at(rows) for name, source in fed.items()}})
 
 
 def closure(recipe: Recipe, wanted: Sequence[str]) -> list[str]:

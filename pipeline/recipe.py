@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +16,9 @@ import yaml
 from pydantic import Field
 
 from pipeline import registry, yaml_lines
-from pipeline.contract import DataSource, Frozen, Input, ModelConfig, StageConfig, TaskConfig
+from pipeline.contract import DataSource, Frozen, ModelConfig, StageConfig, TaskConfig
 from pipeline.errors import RecipeError, UserError, nearest
+from pipeline.graph import Stage, connect
 from pipeline.validation import explain
 from pipeline.yaml_lines import Document
 
@@ -84,22 +84,6 @@ class _Sections(Frozen):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage of a recipe, resolved: every input named, every default filled in."""
-
-    name: str
-    kind: str
-    config: StageConfig
-    inputs: Mapping[str, tuple[str, ...]]  # config field -> "base" or stage names
-    data: Mapping[str, tuple[str, ...]]  # config field -> data source names
-
-    @property
-    def needs(self) -> set[str]:
-        """The stages that must be finished before this one."""
-        return {name for names in self.inputs.values() for name in names} - {"base"}
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A whole recipe, resolved. `stages` is in an order in which they can run."""
 
@@ -155,10 +139,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             remedy="use at most 100 letters, digits, '-', '_' and '.'",
         )
     _check_sources(document, sections)
-    stages = {stage: _read_stage(document, sections, stage) for stage in sections.stages}
-    stages = {stage: _fill_defaults(document, stages, stages[stage]) for stage in stages}
-    for stage in stages.values():
-        _check_inputs(document, sections, stages, stage)
+    configs = {stage: _read_stage(document, sections, stage) for stage in sections.stages}
     return Recipe(
         name=name,
         path=path,
@@ -168,7 +149,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         tasks=sections.tasks,
         heldout_fraction=sections.heldout_fraction,
         split_salt=sections.split_salt,
-        stages={name: stages[name] for name in _order(document, stages)},
+        stages=connect(document, configs, sections.data),
         tracking=sections.tracking,
         launch=sections.launch,
         description=sections.description,
@@ -257,7 +238,8 @@ def _part_is_sound(part: str) -> bool:
     return index <= total
 
 
-def _read_stage(document: Document, sections: _Sections, name: str) -> Stage:
+def _read_stage(document: Document, sections: _Sections, name: str) -> tuple[str, StageConfig]:
+    """Its kind, and its config as written."""
     place = document.where(("stages", name))
     if not NAME.fullmatch(name) or name in RESERVED or name in sections.data:
         raise RecipeError(
@@ -269,81 +251,7 @@ def _read_stage(document: Document, sections: _Sections, name: str) -> Stage:
     kind = registry.find(str(raw.pop("kind", name)), where=place)
     config_class: type[StageConfig] = registry.load(kind.config)
     with explain(document, config_class, prefix=("stages", name)):
-        config = config_class.model_validate(raw)
-    return Stage(name, kind.name, config, {}, {})
-
-
-def input_fields(config: type[StageConfig]) -> Iterator[tuple[str, Input]]:
-    """The fields of a stage's config that name artifacts or data, with what they say of themselves."""
-    for name, info in config.model_fields.items():
-        for mark in info.metadata:
-            if isinstance(mark, Input):
-                yield name, mark
-
-
-def _fill_defaults(document: Document, stages: Mapping[str, Stage], stage: Stage) -> Stage:
-    """Write each input left out as the name it defaults to, so that the resolved recipe shows it."""
-    filled = {}
-    for name, mark in input_fields(type(stage.config)):
-        if getattr(stage.config, name) is not None or mark.default is None:
-            continue
-        if mark.default != "only":
-            filled[name] = getattr(stage.config, mark.default)
-            continue
-        makers = [s.name for s in stages.values() if type(s.config).produces == mark.role and s.name != stage.name]
-        if len(makers) > 1:
-            raise RecipeError(
-                f"'{name}' is left out, and several stages could be meant: {', '.join(makers)}",
-                where=document.where(("stages", stage.name)),
-                remedy=f"write {name}: {makers[0]}",
-            )
-        if mark.required and not makers:
-            raise RecipeError(
-                f"'{name}' is left out, and no stage gives a {mark.role}",
-                where=document.where(("stages", stage.name)),
-                remedy=f"add a stage that does, for example {'rm' if mark.role == 'reward' else 'sft'}",
-            )
-        filled[name] = makers[0] if makers else None
-    config = stage.config.model_copy(update=filled)
-    inputs: dict[str, tuple[str, ...]] = {}
-    data: dict[str, tuple[str, ...]] = {}
-    for name, mark in input_fields(type(config)):
-        value = getattr(config, name)
-        names = () if value is None else (value,) if isinstance(value, str) else tuple(value)
-        (inputs if mark.role else data)[name] = names
-    return Stage(stage.name, stage.kind, config, inputs, data)
-
-
-def _check_inputs(document: Document, sections: _Sections, stages: Mapping[str, Stage], stage: Stage) -> None:
-    for name, mark in input_fields(type(stage.config)):
-        place = document.where(("stages", stage.name, name))
-        if mark.records:
-            if getattr(stage.config, name) == ():
-                raise RecipeError(f"'{name}' names no data source", where=place, remedy=nearest("", sections.data))
-            for source in stage.data[name]:
-                if source not in sections.data:
-                    raise RecipeError(
-                        f"there is no data source '{source}'", where=place, remedy=nearest(source, sections.data)
-                    )
-            continue
-        makers = {s.name for s in stages.values() if type(s.config).produces == mark.role}
-        allowed = makers | {"base"} if mark.role == "policy" else makers
-        for given in stage.inputs[name]:
-            if given not in allowed:
-                found = f"'{given}' gives no {mark.role}" if given in stages else f"there is no stage '{given}'"
-                raise RecipeError(found, where=place, remedy=nearest(given, allowed))
-
-
-def _order(document: Document, stages: Mapping[str, Stage]) -> list[str]:
-    try:
-        return list(TopologicalSorter({s.name: sorted(s.needs) for s in stages.values()}).static_order())
-    except CycleError as error:
-        ring = error.args[1]
-        raise RecipeError(
-            "stages wait for each other: " + " -> ".join(ring),
-            where=document.where(("stages", ring[0])),
-            remedy="let one of them start from 'base' or another stage",
-        ) from None
+        return kind.name, config_class.model_validate(raw)
 
 
 def dump_resolved(recipe: Recipe) -> str:

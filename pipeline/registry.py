@@ -35,6 +35,7 @@ BUILT_IN = {
     "rloo": Kind("rloo", "stages.ppo.config:RlooConfig", "stages.ppo.config:estimate", "stages.ppo.train:run"),
     "grpo": Kind("grpo", "stages.ppo.config:GrpoConfig", "stages.ppo.config:estimate", "stages.ppo.train:run"),
     "dpo": _kind("dpo", "stages.dpo"),
+    "sample": _kind("sample", "stages.sample", "sample"),
     "evaluate": _kind("evaluate", "stages.evaluate", "evaluate"),
 }
 

@@ -16,8 +16,9 @@ from pipeline import launch, registry, report, store
 from pipeline.contract import DataSource, Source, TaskConfig
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError
 from pipeline.fingerprint import record_rows
-from pipeline.plan import FORCED, Step, closure, finished_digest, plan, plan_stage
-from pipeline.recipe import LaunchConfig, Recipe, Stage, input_fields
+from pipeline.graph import Stage, input_fields
+from pipeline.plan import FORCED, Step, closure, finished_digest, plan, plan_stage, with_rows
+from pipeline.recipe import LaunchConfig, Recipe
 from pipeline.store import StageRun, Store
 from pipeline.worker import Job
 
@@ -43,6 +44,7 @@ def run(
                 changed = True
                 _execute(recipe, folder, step, digests, debug, say)
             digests[name] = finished_digest(folder, step)
+            recipe = with_rows(recipe, folder, step)
             if folder.last_fingerprint(name) != step.fingerprint:
                 folder.point(name, str(step.fingerprint))
                 changed = True
@@ -69,7 +71,8 @@ def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
     for stage in stages:
         for field, mark in input_fields(type(stage.config)):
             if mark.records:
-                asked[f"{stage.name}.{field}"] = (mark.records, "all", _sources(recipe, stage.data[field]))
+                there = [name for name in stage.data[field] if recipe.data[name].path]  # not yet: those of a stage
+                asked[f"{stage.name}.{field}"] = (mark.records, "all", _sources(recipe, there))
     if asked:
         registry.load(registry.CHECK_DATA)(asked)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.content import ContentCache, file_digest
-from pipeline.contract import Artifact, Role
+from pipeline.contract import ROWS, Artifact, Role
 from pipeline.errors import StageFailed, UserError
 from pipeline.recipe import RUN_FILES, Recipe, dump_resolved
 
@@ -220,6 +220,11 @@ def artifact(run: StageRun, role: Role) -> Artifact:
     manifest = run.manifest()
     assert manifest is not None, "only finished runs have artifacts"
     return Artifact(run.stage, role, run.output, manifest["digest"])
+
+
+def rows_file(run: StageRun, role: Role) -> Path:
+    """Where a finished run whose artifact is data keeps its rows."""
+    return run.output / ROWS[role]
 
 
 def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:

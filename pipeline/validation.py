@@ -46,7 +46,8 @@ def _say(error: Any, model: type[BaseModel], key: Key) -> tuple[str, str]:
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return f"'{name}' must hold keys, found {_short(value)}", f"known: {', '.join(_fields_at(model, key)) or 'any'}"
     if kind == "value_error":  # said by a config's own validator, about several keys
-        return error["msg"].removeprefix("Value error, "), "change it"
+        found, _, remedy = error["msg"].removeprefix("Value error, ").partition(" -> ")
+        return found, remedy or "change it"
     must = error["msg"].removeprefix("Input should be ")
     return f"'{name}' is {_short(value)}", f"it must be {must}" if must != error["msg"] else must
 
@@ -62,7 +63,9 @@ def _fields_at(model: type[BaseModel], key: Key) -> list[str]:
     for part in key:
         if isinstance(at, type) and issubclass(at, BaseModel) and part in at.model_fields:
             at = _section(at.model_fields[str(part)].annotation)
-    return list(at.model_fields) if isinstance(at, type) and issubclass(at, BaseModel) else []
+    if not (isinstance(at, type) and issubclass(at, BaseModel)):
+        return []
+    return [info.alias or name for name, info in at.model_fields.items()]
 
 
 def _section(annotation: Any) -> Any:

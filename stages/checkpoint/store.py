@@ -1,6 +1,7 @@
 """Checkpoints on disk: written under a temporary name, hashed, synced, renamed; verified before use.
 
 checkpoints/step-000040/   the stage's files and MANIFEST.json (written last)
+checkpoints/<other name>/  what a stage else keeps for a resume, written in the same way
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ MANIFEST = "MANIFEST.json"
 def save(folder: Path, step: int, write: Callable[[Path], None], keep: int = 2) -> Path:
     """Let `write` fill a new checkpoint for `step`, make it final, and only then drop all but the newest `keep`."""
     final = folder / f"step-{step:06d}"
-    temporary = folder / f"step-{step:06d}.tmp-{os.getpid()}"
+    put(final, write)
+    for old in sorted(folder.glob("step-??????"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def put(final: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a new folder; only when it is whole, hashed and synced does it get its name."""
+    temporary = final.with_name(f"{final.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -28,7 +37,7 @@ def save(folder: Path, step: int, write: Callable[[Path], None], keep: int = 2) 
         _seal(temporary)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
-        _sync(folder)
+        _sync(final.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise StageFailed(
@@ -36,25 +45,34 @@ def save(folder: Path, step: int, write: Callable[[Path], None], keep: int = 2) 
             where=str(final),
             remedy="free some space and run again; the checkpoint before it is intact",
         ) from error
-    for old in sorted(folder.glob("step-??????"))[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
-    return final
 
 
 def newest(folder: Path | None, say: Callable[[str], None]) -> tuple[int, Path] | None:
     """The newest checkpoint whose files match their hashes; a broken one is set aside with a warning."""
     if folder is None or not folder.is_dir():
         return None
-    for leftover in folder.glob("step-*.tmp-*"):
+    for leftover in folder.glob("*.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for path in sorted(folder.glob("step-??????"), reverse=True):
-        problem = _verify(path)
+        problem = damage(path)
         if problem is None:
             return int(path.name.removeprefix("step-")), path
         aside = path.with_name(f"broken-{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
         say(f"checkpoint {path.name} is damaged ({problem}); set aside, the one before it is used")
+    return None
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a folder that `put` wrote, or None."""
+    try:
+        entries = json.loads((folder / MANIFEST).read_text("utf-8"))
+        for name, entry in entries.items():
+            if (folder / name).stat().st_size != entry["size"] or _hash(folder / name) != entry["sha256"]:
+                return f"{name} does not match its hash"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__} while reading its manifest"
     return None
 
 
@@ -68,18 +86,6 @@ def _seal(folder: Path) -> None:
     manifest.write_text(json.dumps(entries), "utf-8")
     _sync(manifest)
     _sync(folder)
-
-
-def _verify(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
-    try:
-        entries = json.loads((folder / MANIFEST).read_text("utf-8"))
-        for name, entry in entries.items():
-            if (folder / name).stat().st_size != entry["size"] or _hash(folder / name) != entry["sha256"]:
-                return f"{name} does not match its hash"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{type(error).__name__} while reading its manifest"
-    return None
 
 
 def _hash(path: Path) -> str:

@@ -45,6 +45,7 @@ class Config(StageConfig):
     max_grad_norm: float = Field(1.0, gt=0)
     gradient_checkpointing: bool = False
     eval_prompts: int = Field(32, ge=0)  # held-out prompts answered by the input and the output at the end
+    sampled_prompts: int = Field(16, ge=0)  # as many of them are also answered by sampling, for length and KL
     max_new_tokens: int = Field(128, gt=0)  # of those answers
     save_steps: SaveSteps = 20
     logging_steps: LoggingSteps = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pipeline.contract import Context, Source, TaskConfig
@@ -15,6 +16,7 @@ from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
 from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
 from stages.rollout.generate import Completion, generate
+from stages.rollout.score import in_batches, token_kl
 from stages.rollout.sequences import Sequences
 
 
@@ -31,7 +33,7 @@ class Question:
     @property
     def text(self) -> str:
         """The conversation as a person reads it."""
-        return "\n".join(f"{message['role']}: {message['content']}" for message in self.messages)
+        return read_as_text(self.messages)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Answers:
     def sequences(self, questions: Sequence[Question]) -> Sequences:
         """Prompts and completions as ids."""
         return Sequences([q.ids for q in questions], [c.ids for c in self.completions])
+
+
+def read_as_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A conversation as a person reads it."""
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 def heldout_questions(sources: Sequence[Source], chat: Chat, limit: int | None, seed: int) -> list[Question]:
@@ -95,6 +102,20 @@ def ask(
             on_batch=on_batch,
         )
     return Answers(completions, [chat.decode(c.ids) for c in completions])
+
+
+def kl_to_reference(
+    backbone: Backbone,
+    role: str,
+    reference: str,
+    questions: Sequence[Question],
+    answers: Answers,
+    temperature: float = 1.0,
+) -> list[float | None]:
+    """KL(role || reference) over the vocabulary, summed along each answer, nats. The answers are the role's own."""
+    measured = partial(token_kl, backbone, role, reference, temperature=temperature)
+    (kl_BR,) = in_batches(measured, answers.sequences(questions))
+    return [float(kl) for kl in kl_BR.sum(1)]
 
 
 def measure(questions: Sequence[Question], answers: Answers) -> dict[str, list[float | None]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from pipeline.contract import Artifact, Context, Result, Samples, Table
 from pipeline.errors import DataError
@@ -20,6 +19,7 @@ from stages.evaluate.answers import (
     ask,
     difference_interval,
     heldout_questions,
+    kl_to_reference,
     mean_interval,
     measure,
     with_interval,
@@ -28,7 +28,7 @@ from stages.evaluate.config import Config
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
-from stages.rollout.score import in_batches, normalised_scores, token_kl
+from stages.rollout.score import normalised_scores
 
 Figures = dict[str, list[float | None]]  # a figure's value for each question
 
@@ -142,9 +142,8 @@ def _add_kl(
     if not known:
         backbone.load(role, reference)
     for candidate in candidates:
-        measured = partial(token_kl, backbone, _role(candidate), role)
-        (kl_BR,) = in_batches(measured, answers[candidate.name].sequences(questions))
-        figures[candidate.name]["KL to " + reference.name] = kl_BR.sum(1).tolist()
+        kl = kl_to_reference(backbone, _role(candidate), role, questions, answers[candidate.name])
+        figures[candidate.name]["KL to " + reference.name] = kl
 
 
 def _result(

@@ -1,8 +1,11 @@
-"""Bootstrap intervals for means. The seed is an argument and the generator their own: same input, same answer."""
+"""Means and correlations with their intervals. A bootstrap's seed is an argument and its generator its own: same
+input, same answer."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -51,6 +54,22 @@ def paired_bootstrap(
     if a_N.shape != b_N.shape:
         raise ValueError(f"a pair needs both: {len(a_N)} values against {len(b_N)}")
     return bootstrap_ci(a_N - b_N, num_resamples, seed, groups)
+
+
+def correlation(a_N: Tensor | Sequence[float], b_N: Tensor | Sequence[float]) -> tuple[float, float, float]:
+    """(r, low, high): Pearson's r and its 95 % interval, tanh(atanh r +- 1.96 / sqrt(N - 3)) (Fisher 1921).
+
+    Nothing is known, (0, -1, 1), where one of them is constant or N < 4. Raises ValueError if the lengths differ.
+    """
+    a_N, b_N = (torch.as_tensor(x, dtype=torch.float64, device="cpu").detach().flatten() for x in (a_N, b_N))
+    if a_N.shape != b_N.shape:
+        raise ValueError(f"a pair needs both: {len(a_N)} values against {len(b_N)}")
+    if len(a_N) < 4 or a_N.std() == 0 or b_N.std() == 0:
+        return 0.0, -1.0, 1.0
+    r = float(torch.corrcoef(torch.stack([a_N, b_N]))[0, 1])
+    z = math.atanh(max(-1 + 1e-12, min(r, 1 - 1e-12)))
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) / math.sqrt(len(a_N) - 3)
+    return r, math.tanh(z - half), math.tanh(z + half)
 
 
 def _by_group(values_N: Tensor, groups: Tensor | Sequence[Hashable] | None) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from stages.evaluate.answers import (
     before_after,
     difference_interval,
     heldout_questions,
+    kl_to_reference,
     mean_interval,
     measure,
     told,
@@ -19,7 +20,6 @@ from stages.evaluate.answers import (
 )
 from stages.ppo.config import Loop
 from stages.ppo.experience import POLICY, REFERENCE, Models
-from stages.rollout.score import in_batches, token_kl
 
 
 def evaluate(config: Loop, context: Context, models: Models) -> Result:
@@ -43,7 +43,7 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
     figures = {
         role: {**_paid(models, questions, given), **measure(questions, given)} for role, given in answers.items()
     }
-    kl = _kl(models, questions, answers[POLICY], config)
+    kl = kl_to_reference(models.backbone, POLICY, REFERENCE, questions, answers[POLICY], config.temperature)
     rows = [
         before_after(name, start, config.algorithm, figures[REFERENCE][name], figures[POLICY][name])
         for name in figures[POLICY]
@@ -57,7 +57,7 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
         "heldout/proxy_gain": gain[0],
         "heldout/proxy_gain_low": gain[1],
         "heldout/proxy_gain_high": gain[2],
-        "heldout/kl": sum(kl) / len(kl),
+        "heldout/kl": mean_interval(kl)[0],
     }
     note = (
         f"{len(questions)} held-out prompts, one answer each, sampled at temperature {config.temperature:g}; 95% "
@@ -91,12 +91,3 @@ def _paid(models: Models, questions: list[Question], answers: Answers) -> dict[s
     parts = rewards.parts(models.backbone, answers.sequences(questions))
     apart = {f"reward {name}": values.tolist() for name, values in parts.items()} if len(parts) > 1 else {}
     return {"proxy score": rewards.total(parts).tolist(), **apart}
-
-
-def _kl(models: Models, questions: list[Question], answers: Answers, config: Loop) -> list[float | None]:
-    """KL over the vocabulary summed along each answer: the answers are the policy's own samples at this temperature."""
-    (kl_BR,) = in_batches(
-        lambda part: token_kl(models.backbone, POLICY, REFERENCE, part, config.temperature),
-        answers.sequences(questions),
-    )
-    return [float(value) for value in kl_BR.sum(1)]

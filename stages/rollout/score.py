@@ -107,7 +107,7 @@ def in_batches(score: Callable[[Sequences], Tensor | tuple[Tensor, ...]], sequen
 
 @torch.no_grad()
 def normalised_scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
-    """`all_scores` in deviations of the starting policy's own answers, [B]."""
+    """`all_scores` in deviations of the answers that the reward model was normalised on, [B]."""
     return _normalised(all_scores(backbone, role, head, sequences), head)
 
 

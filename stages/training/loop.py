@@ -55,6 +55,7 @@ class Settings:
     save_steps: int = 50
     logging_steps: int = 1
     counted: Mapping[str, Callable[[int], float]] = field(default_factory=dict)  # running totals over items, logged
+    notes: dict[str, Any] = field(default_factory=dict)  # of who listens to the metrics; a checkpoint keeps them
 
 
 class Batching(Protocol):
@@ -94,7 +95,7 @@ def fit(settings: Settings, objective: Objective, context: Context) -> None:
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    step, skipped = _resume(context, settings.arithmetic, parameters, optimizer, processes)
+    step, skipped = _resume(settings, context, parameters, optimizer, processes)
     totals = {name: _total(settings.steps[:step], count) for name, count in settings.counted.items()}
     with context.progress(settings.purpose, len(settings.steps)) as advance:
         advance(step)
@@ -117,7 +118,7 @@ def fit(settings: Settings, objective: Objective, context: Context) -> None:
                 rate = optimizer.param_groups[0]["lr"]
                 context.log_metrics(step, {**figures, **totals, "grad_norm": norm, "learning_rate": rate})
             if context.checkpoints and context.chief and (stop or last or step % settings.save_steps == 0):
-                _save(context, settings.arithmetic, step, skipped, parameters, optimizer)
+                _save(settings, context, step, skipped, parameters, optimizer)
             if stop:
                 processes.wait()  # for the one that writes
                 raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
@@ -167,8 +168,8 @@ def _total(steps: Sequence[Step], count: Callable[[int], float]) -> float:
 
 
 def _save(
+    settings: Settings,
     context: Context,
-    arithmetic: str,
     step: int,
     skipped: int,
     parameters: Mapping[str, Any],
@@ -176,17 +177,18 @@ def _save(
 ) -> None:
     assert context.checkpoints is not None, "only called with a place to save to"
     state = {
-        "arithmetic": arithmetic,
+        "arithmetic": settings.arithmetic,
         "parameters": checkpoint.tensors(parameters),
         "optimizer": optimizer.state_dict(),
         "skipped": skipped,
+        "notes": settings.notes,
     }
     store.save(context.checkpoints, step, lambda folder: checkpoint.write(folder, state))
 
 
 def _resume(
+    settings: Settings,
     context: Context,
-    arithmetic: str,
     parameters: Mapping[str, Any],
     optimizer: torch.optim.Optimizer,
     processes: Processes,
@@ -200,9 +202,10 @@ def _resume(
     if found is None:
         return 0, 0
     step, folder = found
-    state = checkpoint.read(folder, arithmetic)
+    state = checkpoint.read(folder, settings.arithmetic)
     checkpoint.restore(parameters, state["parameters"])
     optimizer.load_state_dict(state["optimizer"])
+    settings.notes.update(state.get("notes", {}))
     context.rewind(step)
     context.say(f"going on from step {step}")
     return step, int(state["skipped"])

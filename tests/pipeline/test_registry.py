@@ -11,7 +11,7 @@ from toy_project import Project
 from pipeline import registry
 from pipeline.contract import Input, StageConfig
 from pipeline.errors import RecipeError, StageFailed
-from pipeline.recipe import input_fields
+from pipeline.graph import input_fields
 
 
 @pytest.mark.parametrize("kind", registry.BUILT_IN.values(), ids=lambda kind: kind.name)

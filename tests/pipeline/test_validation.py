@@ -23,7 +23,9 @@ def refusal(folder: Path, text: str) -> RecipeError:
 @pytest.mark.parametrize(
     ("old", "new", "problem", "remedy"),
     [
-        ("path: r.jsonl", "limit: 3", "the key 'path' is missing", "add path: ..."),
+        ("path: r.jsonl", "limit: 3", "names no rows", "add path: ... (a file"),
+        ("path: r.jsonl", "path: r.jsonl, from: sft", "both a path (r.jsonl) and a stage (sft)", "keep one of path"),
+        ("path: r.jsonl", "frm: sft", "unknown key 'frm'", "did you mean 'from'?"),
         ("path: r.jsonl", "pth: r.jsonl", "unknown key 'pth'", "did you mean 'path'?"),
         ("path: r.jsonl", "path: r, limitt: 3", "unknown key 'limitt'", "did you mean 'limit'?"),
         ("path: r.jsonl", "path: r, on_bad_row: drop", "'on_bad_row' is 'drop'", "allowed: 'error' or 'skip'"),

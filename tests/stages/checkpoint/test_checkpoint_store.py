@@ -77,6 +77,17 @@ def test_leftover_of_a_killed_save_is_removed(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step-000001"]
 
 
+def test_folder_kept_beside_the_checkpoints_outlives_them_and_shows_its_damage(tmp_path: Path) -> None:
+    store.put(tmp_path / "kept", lambda place: (place / "note").write_text("x") and None)
+    for step in (1, 2, 3):
+        put(tmp_path, step)
+    assert store.newest(tmp_path, pytest.fail) == (3, tmp_path / "step-000003")
+    assert names(tmp_path) == ["kept", "step-000002", "step-000003"]
+    assert store.damage(tmp_path / "kept") is None
+    truncate(tmp_path / "kept/note")
+    assert "note does not match" in str(store.damage(tmp_path / "kept"))
+
+
 @pytest.mark.parametrize("folder", [None, Path("missing")])
 def test_nothing_is_found_where_nothing_was_saved(folder: Path | None) -> None:
     assert store.newest(folder, pytest.fail) is None

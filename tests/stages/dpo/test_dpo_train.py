@@ -15,7 +15,7 @@ from pipeline.contract import ModelConfig, Result
 from pipeline.errors import DataError, Interrupted
 from stages import dpo
 from stages.dpo.config import READ_BY
-from stages.dpo.train import _pairs
+from stages.dpo.data import read_pairs
 from stages.modeling.chat import Chat
 from stages.objectives.dpo import LOSSES, extra_inputs
 
@@ -122,6 +122,8 @@ def test_reported_gain_is_that_of_the_published_weights(
     assert result.metrics["heldout/chosen_logprob_gain"] == pytest.approx(chosen, abs=1e-4)
     assert result.metrics["heldout/margin"] == pytest.approx(0.5 * (chosen - rejected), abs=1e-4)
     assert result.metrics["heldout/accuracy"] == float(chosen > rejected)
+    before = plain_logprob(inputs["policy"], tiny_model, chat, "yes", "q0")
+    assert result.metrics["heldout/chosen_logprob_change"] == pytest.approx(chosen / -before, abs=1e-5)
 
 
 FIRST = 6  # calls of should_stop before the first of 6 steps: the reference's passes over as many micro-batches
@@ -155,6 +157,46 @@ def test_resumed_run_keeps_the_reference_it_was_given(
     assert log.column("rewards/margins")[4] > before / 2 > 0.001
 
 
+def test_alarm_is_told_once_and_kept_when_the_run_is_stopped_after_it(
+    tiny_model: Path, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    """apo_down makes the chosen answers less likely, too; at this rate they soon lose a tenth."""
+    given = {"policy": "base", "reference": "base", "data": rows["comparisons"]}
+    falling = {"loss_type": "apo_down", "max_steps": 10, "learning_rate": 1e-2}
+    first, then = Log(), Log()
+    with pytest.raises(Interrupted):
+        run(tmp_path / "out", full_model(tiny_model), given, first, keep=True, stop=16, **falling)
+    (told,) = [line for line in first.said if line.startswith("alarm at step ")]
+    result = run(tmp_path / "out", full_model(tiny_model), given, then, keep=True, **falling)
+    assert 0 < len(then.metrics) < 10
+    assert not [line for line in then.said if line.startswith("alarm")]
+    assert result.fragments[0].rows == [["chosen_falls", told.removeprefix("alarm at ")]]  # type: ignore[union-attr]
+    assert "but the chosen log-probability fell by" in result.summary[0]
+
+
+def test_answers_that_the_policy_samples_are_measured(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    asked = {"eval_prompts": 4, "max_new_tokens": 4, "max_steps": 6}
+    metrics = run(tmp_path / "out", model, inputs, sampled_prompts=3, **asked).metrics
+    assert metrics["heldout/kl"] > 0.001
+    assert 1 <= metrics["heldout/sampled_length"] <= 4
+    assert {"heldout/sampled_ended", "heldout/reward_length_correlation"} <= metrics.keys()
+    without = run(tmp_path / "none", model, inputs, sampled_prompts=0, **asked).metrics
+    assert not {"heldout/kl", "heldout/sampled_length"} & without.keys()
+
+
+def test_policy_that_learnt_nothing_is_at_its_reference(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    """Both sample with the same random numbers: equal models give equal answers."""
+    asked = {"eval_prompts": 4, "max_new_tokens": 4, "max_steps": 1, "learning_rate": 1e-12}
+    result = run(tmp_path / "out", model, inputs, **asked)
+    assert result.metrics["heldout/kl"] == pytest.approx(0, abs=1e-6)
+    (row,) = [row for row in result.fragments[0].rows if row[0] == "length, sampled"]  # type: ignore[union-attr]
+    assert row[-1] == "0 [0, 0]"
+
+
 def test_run_stopped_after_training_does_not_train_again(
     model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -180,7 +222,7 @@ def test_pairs_furthest_apart_come_first_when_only_some_are_wanted(
         {"prompt": [{"role": "user", "content": "q2"}], "completions": ["a", "b"], "ranks": [1, 1]},
     ]
     context = make_context(tmp_path / "out", model, **{**inputs, "data": write_rows(tmp_path / "c.jsonl", rows)})
-    pairs = _pairs(dpo.Config(**SMALL), context, chat, "train", limit)
+    pairs = read_pairs(dpo.Config(**SMALL), context, chat, "train", limit)
     answers = [chat.completion_ids(rows[0]["prompt"], text) for text in ("a", "b", "c")]
     assert sorted((answers.index(pair.chosen), answers.index(pair.rejected)) for pair in pairs) == expected
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
-from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
+from stages.objectives.statistics import bootstrap_ci, correlation, paired_bootstrap
 
 VALUES = torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -68,3 +69,26 @@ def test_bootstrap_refuses_labels_and_pairs_that_do_not_match():
         bootstrap_ci([1.0, 2.0], groups=["a"])
     with pytest.raises(ValueError, match="needs both"):
         paired_bootstrap([1.0, 2.0], [1.0])
+
+
+def test_correlation_has_fishers_interval_when_worked_by_hand():
+    a, b = [1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 1.0, 4.0, 3.0, 5.0]  # r = 0.8: atanh 1.0986123, 1.9599640 / sqrt 2 = 1.3859
+    r, low, high = correlation(a, b)
+    assert r == pytest.approx(0.8)
+    assert (low, high) == pytest.approx((-0.2796, 0.9862), abs=1e-4)
+
+
+def test_correlation_agrees_with_scipy_when_values_are_many():
+    other = VALUES + torch.randn(200, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = scipy.stats.pearsonr(VALUES.numpy(), other.numpy())
+    interval = expected.confidence_interval(0.95)
+    assert correlation(VALUES, other) == pytest.approx((expected.statistic, interval.low, interval.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("a", "b"), [([1, 2, 3], [1, 2, 3]), ([1, 2, 3, 4], [5, 5, 5, 5]), ([7] * 9, list(range(9)))])
+def test_correlation_says_nothing_when_it_cannot_know(a: list[float], b: list[float]):
+    assert correlation(a, b) == (0.0, -1.0, 1.0)
+
+
+def test_correlation_is_certain_when_one_is_a_line_of_the_other():
+    assert correlation([1, 2, 3, 4, 5], [-2, -4, -6, -8, -10]) == pytest.approx((-1, -1, -1), abs=1e-5)

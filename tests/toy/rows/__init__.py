@@ -1,0 +1,1 @@
+"""Kind `toy-rows`: a policy and instructions -> rows that another stage can read."""
