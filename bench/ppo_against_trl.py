@@ -89,7 +89,7 @@ def trl_environment() -> Path:
     wanted = "\n".join([torch, *rest, f"trl=={TRL}"])
     if not ready.is_file() or ready.read_text("utf-8") != wanted:
         print(f"making {ENVIRONMENT.relative_to(ROOT)}: {wanted.replace(chr(10), ' ')}", flush=True)
-        venv.create(ENVIRONMENT, with_pip=True)
+        venv.create(ENVIRONMENT, with_pip=True, symlinks=True)
         for packages in ([torch], wanted.split("\n")):  # torch first and alone, so that nothing pulls another build
             subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=True)
         ready.write_text(wanted, "utf-8")
