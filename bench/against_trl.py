@@ -189,19 +189,14 @@ def _ours(
         from stages.rm.data import Ranked
         from stages.rm.train import _train as train_rm
 
-<<<<<<< HEAD
         order = (Ranking("people", (1, 2)),)
-        items = [Ranked(p, [chosen, rejected], order) for p, chosen, rejected in _pairs(chat, rows)]
-        tokens = sum(2 * len(i.prompt) + sum(map(len, i.completions)) for i in items)
-=======
-        items = [Ranked(row.prompt, row.answers, [(0, 1)]) for row in rows]
->>>>>>> bench-ppo
+        items = [Ranked(row.prompt, row.answers, order) for row in rows]
         head = ScalarHead(backbone.hidden_size).initialise(stream(0, "bench"))
         config = rm.Config(data="x", center_rewards_coefficient=0, **batch)
         train = partial(train_rm, config, context, backbone, head, items)
     else:
         from stages import dpo
-        from stages.dpo.train import Pair
+        from stages.dpo.data import Pair
         from stages.dpo.train import _train as train_dpo
 
         backbone.load("reference", context.artifact("reference"))

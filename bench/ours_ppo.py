@@ -47,12 +47,13 @@ def _steps(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     config = ppo.Config(
         policy="base", data="x", rollout_batch_size=len(job["prompts"]), max_new_tokens=job["new"],
         num_ppo_epochs=job["epochs"], learning_rate=job["learning_rate"], value_warmup_epochs=0,
+        value_model="head" if job["value"] == "head" else "adapter",
     )  # fmt: skip
     chat = endless(load_chat(model))
     reward = _publish_reward(model, chat, folder / "reward")
     context = Context.local(folder / "out", model=model, policy="base", reference="base", reward=reward)
-    models = _load(config, context, chat)
-    if not job["lora_value"]:
+    models = _load(config, context, chat, [])
+    if job["value"] == "full":
         models = replace(models, backbone=_full_value(models.backbone))
     updater = Updater(models, config, rates(config, model))
     steps, new_tokens = [], []

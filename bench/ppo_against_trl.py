@@ -2,8 +2,8 @@
 
 .venv/bin/python bench/ppo_against_trl.py --steps 3 --repeats 5
 
-Contenders: `ours`, as shipped: the value model is an adapter, as the policy is. `ours-full-value`: the value model is a
-whole model, as TRL trains it. `trl`: its defaults, with float32 weights. `trl-best`: weights in the dtype that ours
+Contenders: `ours`, our default: the value model is an adapter, as the policy is. `ours-head`: it is a head on the reward
+model's states, as in the quickstart. `ours-full-value`: it is a whole model, as TRL trains it. `trl`: its defaults, with float32 weights. `trl-best`: weights in the dtype that ours
 gets, and --trl-micro-batch. `trl-lora-value`: the same with a value model like ours. `limit`: the seconds of the least
 matrix products at the processor's own rate (limits.py), with the value model of `ours`.
 
@@ -33,7 +33,11 @@ ENVIRONMENT = Path(__file__).parent / ".venv-trl-1.12"
 TRL = "1.12.0"
 PINNED = ("torch", "transformers", "peft", "accelerate", "datasets")  # to the versions that ours runs with
 PHASES = ("rollout", "score", "update")
-CONTENDERS = ("ours", "ours-full-value", "trl", "trl-best", "trl-lora-value", "limit")
+VALUE_MODELS = {  # what is trained as the value model
+    "ours": "lora", "ours-head": "head", "ours-full-value": "full", "trl": "full", "trl-best": "full",
+    "trl-lora-value": "lora",
+}  # fmt: skip
+CONTENDERS = (*VALUE_MODELS, "limit")
 LEARNING_RATE = 3e-6
 
 
@@ -106,7 +110,7 @@ def _contend(name: str, options: argparse.Namespace, folder: Path, job: dict[str
             "folder": str(folder / name),
             "micro_batch": options.trl_micro_batch if best else min(8, options.batch),
             "dtype": job["dtype"] if best else "float32",
-            "lora_value": name in ("ours", "trl-lora-value"),
+            "value": VALUE_MODELS[name],
         }
         file = folder / f"{name}.json"
         file.write_text(json.dumps({**job, **settings}), "utf-8")

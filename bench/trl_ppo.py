@@ -106,7 +106,7 @@ def _trainer(job: dict[str, Any], phases: Phases) -> Any:
     ]
     reward, value = scorers
     lora: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": MODULES}
-    if job["lora_value"]:
+    if job["value"] == "lora":
         inject_adapter_in_model(LoraConfig(**lora), value)
         value.score.weight.requires_grad_(True)
     data = Dataset.from_dict({"input_ids": job["prompts"]})
