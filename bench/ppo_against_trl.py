@@ -2,10 +2,11 @@
 
 .venv/bin/python bench/ppo_against_trl.py --steps 3 --repeats 5
 
-Contenders: `ours`, our default: the value model is an adapter, as the policy is. `ours-head`: it is a head on the reward
-model's states, as in the quickstart. `ours-full-value`: it is a whole model, as TRL trains it. `trl`: its defaults, with float32 weights. `trl-best`: weights in the dtype that ours
-gets, and --trl-micro-batch. `trl-lora-value`: the same with a value model like ours. `limit`: the seconds of the least
-matrix products at the processor's own rate (limits.py), with the value model of `ours`.
+Contenders: `ours`, our default: the value model is an adapter, as the policy is. `ours-head`: it is a head on the
+reward model's states, as in the quickstart. `ours-full-value`: it is a whole model, as TRL trains it. `trl`: its
+defaults, with float32 weights. `trl-best`: weights in the dtype that ours gets, and --trl-micro-batch.
+`trl-lora-value`: the same with a value model like ours. `limit`: the seconds of the least matrix products at the
+processor's own rate (limits.py), with the value model of `ours`.
 
 All start from the same weights, answer the same prompts at every step, write every token asked for (nothing ends an
 answer), and take the same passes over them. Each run is a process of its own, which leaves its first step uncounted; a
