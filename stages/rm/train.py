@@ -140,13 +140,13 @@ def _normalize(config: Config, context: Context, backbone: Backbone, head: Scala
         f"{len(raw)} sampled answers score {float(mean):.3g} on average (standard error {error:.2g}), deviation "
         f"{float(std):.3g}: they become mean 0, deviation 1"
     )
-    asked = [records[i].prompt for i in chosen]
+    asked, policy = [records[i].prompt for i in chosen], context.artifact("policy")
     return {
         "normalization": {
             "mean": float(mean),
             "std": float(std),
             "num_samples": len(raw),
-            "policy": context.artifact("policy").digest,
+            "policy": policy.digest or policy.name,  # the base has no digest of its own
             "prompts": content_id(asked),
         }
     }
