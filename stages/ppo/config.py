@@ -44,6 +44,7 @@ class Loop(StageConfig):
     ptx_data: Annotated[Names | None, Input(records="instruction")] = None  # answers not to be forgotten meanwhile
     ptx_coef: float = Field(0.0, ge=0)  # weight of their loss, nats a token, in each step (Ouyang et al. 2022, eq. 2)
 
+    seed: int | None = Field(None, ge=0, lt=2**31)  # of prompts, samples and minibatches; left out: the recipe's
     num_samples_per_prompt: int = Field(1, gt=0)  # answers to each prompt of a batch; more share the prompt's cost
     total_episodes: int = Field(1024, gt=0)  # rounded up to whole iterations
     rollout_batch_size: int = Field(32, gt=0)  # episodes an iteration; more make advantages less noisy

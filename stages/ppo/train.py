@@ -73,7 +73,8 @@ def run(config: Loop, context: Context) -> Result:
     models = _load(config, context, chat, questions)
     updater = Updater(models, config, rates(config, context.model))
     position = _resume(config, context, updater)
-    _train(config, context, updater, position, [question.ids for question in questions], remembered)
+    own = context if config.seed is None else changed(context, seed=config.seed)
+    _train(config, own, updater, position, [question.ids for question in questions], remembered)
     publish_policy(models.backbone, POLICY, chat, context.output, made_by=config.algorithm)
     result = evaluate(config, context, models)
     if position.alarms:

@@ -467,3 +467,15 @@ def test_run_stopped_in_the_warm_up_ends_with_the_same_bits(
             run(tmp_path / "parts/out", model, inputs, keep=True, stop=stop, **settings)
     run(tmp_path / "parts/out", model, inputs, keep=True, **settings)
     assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
+
+
+def test_seed_of_its_own_changes_the_run_and_the_recipes_seed_does_not(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    one, same, other = Log(), Log(), Log()
+    run(tmp_path / "one/out", model, inputs, one, seed=5, total_episodes=8)
+    context = replace(make_context(tmp_path / "same/out", model, same, **inputs), seed=99)
+    ppo.run(config(seed=5, total_episodes=8), context)
+    run(tmp_path / "other/out", model, inputs, other, seed=6, total_episodes=8)
+    assert same.metrics == one.metrics
+    assert other.metrics != one.metrics
