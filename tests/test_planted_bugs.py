@@ -87,9 +87,10 @@ BUGS = [
         "-advantages * ratio.clamp(1 - clip_range, 1 + clip_range))", "-advantages * ratio)",
         POLICY + "test_policy_loss_matches_golden"),
     Bug("the value model starts without the score's scale", "ppo/train.py",
-        "value_head=ScalarHead.load(reward.path).to(backbone.device))",
-        "value_head=ScalarHead.load(reward.path).to(backbone.device))\n"
-        "        models.value_head.std.fill_(1), models.value_head.mean.fill_(0)",
+        "    return ScalarHead.load(rewards[0].path).to(backbone.device)\n",
+        "    head = ScalarHead.load(rewards[0].path).to(backbone.device)\n"
+        "    head.std.fill_(1), head.mean.fill_(0)\n"
+        "    return head\n",
         SAME_ANSWERS),
     Bug("switching adapters takes the policy's gradient", "modeling/backbone.py",
         "set_adapter(adapter)\n            self._restore_flags()", "set_adapter(adapter)",
