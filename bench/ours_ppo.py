@@ -46,8 +46,8 @@ def _steps(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     model = ModelConfig(model_name_or_path=job["model"], lora=LoraConfig(r=16, alpha=32))
     config = ppo.Config(
         policy="base", data="x", rollout_batch_size=len(job["prompts"]), max_new_tokens=job["new"],
-        num_ppo_epochs=job["epochs"], learning_rate=job["learning_rate"], value_warmup_epochs=0,
-        value_model="head" if job["value"] == "head" else "adapter",
+        num_ppo_epochs=job["epochs"], learning_rate=job["learning_rate"],
+        **({"value_model": "linear"} if job["value"] == "linear" else {"value_warmup_epochs": 0}),
     )  # fmt: skip
     chat = endless(load_chat(model))
     reward = _publish_reward(model, chat, folder / "reward")

@@ -2,8 +2,8 @@
 
 .venv/bin/python bench/ppo_against_trl.py --steps 3 --repeats 5
 
-Contenders: `ours`, our default: the value model is an adapter, as the policy is. `ours-head`: it is a head on the
-reward model's states, as in the quickstart. `ours-full-value`: it is a whole model, as TRL trains it. `trl`: its
+Contenders: `ours`, our default: the value model is an adapter, as the policy is. `ours-linear`: it is fitted on
+the reward model's states, as in the quickstart. `ours-full-value`: it is a whole model, as TRL trains it. `trl`: its
 defaults, with float32 weights. `trl-best`: weights in the dtype that ours gets, and --trl-micro-batch.
 `trl-lora-value`: the same with a value model like ours. `limit`: the seconds of the least matrix products at the
 processor's own rate (limits.py), with the value model of `ours`.
@@ -35,7 +35,7 @@ TRL = "1.12.0"
 PINNED = ("torch", "transformers", "peft", "accelerate", "datasets")  # to the versions that ours runs with
 PHASES = ("rollout", "score", "update")
 VALUE_MODELS = {  # what is trained as the value model
-    "ours": "lora", "ours-head": "head", "ours-full-value": "full", "trl": "full", "trl-best": "full",
+    "ours": "lora", "ours-linear": "linear", "ours-full-value": "full", "trl": "full", "trl-best": "full",
     "trl-lora-value": "lora",
 }  # fmt: skip
 CONTENDERS = (*VALUE_MODELS, "limit")

@@ -15,7 +15,7 @@ from stages.formats.load import load
 from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
 from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
-from stages.rollout.generate import Completion, generate
+from stages.rollout.generate import BATCH, Completion, generate
 from stages.rollout.score import in_batches, token_kl
 from stages.rollout.sequences import Sequences
 
@@ -79,7 +79,7 @@ def ask(
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
-    batch_size: int = 32,
+    batch_size: int = BATCH,
 ) -> Answers:
     """The role's answers to all questions."""
 

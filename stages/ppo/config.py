@@ -102,11 +102,6 @@ class Loop(StageConfig):
         return self
 
     @property
-    def values_from_states(self) -> bool:
-        """Whether the value model is a head on the reward model's frozen states."""
-        return False
-
-    @property
     def num_iterations(self) -> int:
         return -(-self.total_episodes // self.rollout_batch_size)
 
@@ -122,33 +117,28 @@ class Config(Loop):
 
     algorithm: ClassVar[str] = "ppo"
 
-    # adapter: a copy of the reward model that learns on. head: the reward model's own states under a head that learns;
-    # they are computed anyway, so that a step costs about half as much
-    value_model: Literal["adapter", "head"] = "adapter"
-    value_learning_rate: float | None = Field(None, gt=0)  # left out: 3 times the policy's; 1e-2 for a head alone
+    # adapter: a copy of the reward model that learns on. linear: least squares on the reward model's own states, which
+    # are computed anyway: a step costs half as much, and a few hundred answers teach it about as much
+    value_model: Literal["adapter", "linear"] = "adapter"
+    value_learning_rate: float | None = Field(None, gt=0)  # left out: 3 times the policy's
     gamma: float = Field(1.0, gt=0, le=1)  # 1: an answer is one episode, nothing is discounted
-    gae_lambda: float = Field(0.95, ge=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)  # 1 trusts no value but the first: wise where values are poor
     clip_range_value: float = Field(0.2, gt=0)  # of the value, in units of the normalised score
     value_coef: float = Field(0.1, gt=0)
-    # Epochs on the first batch in which the value model alone learns, unclipped; left out: 4, or 50 for a head alone.
-    # It starts as the reward model, which has seen whole answers only and is far off in mid-answer: explained
-    # variance -6 on the help desk.
-    value_warmup_epochs: int | None = Field(None, ge=0)
+    # Epochs on the first batch in which the value model alone learns, unclipped. It starts as the reward model, which
+    # has seen whole answers only and is far off in mid-answer: explained variance -6 on the help desk.
+    value_warmup_epochs: int = Field(4, ge=0)
 
     @model_validator(mode="after")
     def _value_model_fits(self) -> Self:
-        if self.values_from_states and self.reward == ():
-            raise ValueError("value_model head reads the states of a reward model, and there is none: use adapter")
+        if self.value_model == "adapter":
+            return self
+        unread = {"value_learning_rate", "clip_range_value", "value_coef", "value_warmup_epochs"}
+        if given := sorted(unread & self.model_fields_set):
+            raise ValueError(f"value_model linear does not read {given[0]}: it is fitted, not stepped")
+        if self.reward == ():
+            raise ValueError("value_model linear reads the states of a reward model, and there is none: use adapter")
         return self
-
-    @property
-    def values_from_states(self) -> bool:
-        return self.value_model == "head"
-
-    @property
-    def num_warmup_epochs(self) -> int:
-        usual = 50 if self.values_from_states else 4
-        return usual if self.value_warmup_epochs is None else self.value_warmup_epochs
 
 
 class RlooConfig(Loop):
@@ -169,14 +159,10 @@ class GrpoConfig(Loop):
     num_ppo_epochs: int = Field(1, gt=0)  # on-policy; further passes are clipped as PPO's are
 
 
-HEAD_RATE = 1e-2  # of a head that learns alone
-
-
 def rates(config: Loop, model: ModelConfig) -> tuple[float, float]:
     """The policy's and the value model's learning rates; the second is not read without a value model."""
     policy = config.learning_rate or (3e-5 if model.lora else 3e-6)
-    value = config.value_learning_rate if isinstance(config, Config) else None
-    return policy, value or (HEAD_RATE if config.values_from_states else 3 * policy)
+    return policy, (isinstance(config, Config) and config.value_learning_rate) or 3 * policy
 
 
 def estimate(config: Loop, model: ModelConfig) -> Estimate:
@@ -184,7 +170,7 @@ def estimate(config: Loop, model: ModelConfig) -> Estimate:
     return training_estimate(
         model,
         config.per_device_train_batch_size * (config.max_prompt_length + config.max_new_tokens),
-        num_trained=1 + (isinstance(config, Config) and not config.values_from_states),
+        num_trained=1 + (isinstance(config, Config) and config.value_model == "adapter"),
         num_frozen=1 + len(_names(config.reward)) + (config.check_reward is not None),
     )
 

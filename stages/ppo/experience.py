@@ -20,6 +20,7 @@ from stages.objectives.advantages import gae, grpo, rewards_with_kl, rloo
 from stages.objectives.kl import kl_k1
 from stages.objectives.masked import standardize
 from stages.ppo.config import Config, GrpoConfig, Loop
+from stages.ppo.critic import LinearCritic
 from stages.ppo.rewards import Rewards
 from stages.rollout.generate import Completion, generate
 from stages.rollout.score import logprobs, logprobs_and_entropy, normalised_scores, values
@@ -49,7 +50,6 @@ class Experience:
     scores_B: Tensor  # their weighted sum, without the penalty
     check_scores_B: Tensor | None  # of the reward model that is watched
     ended_B: Tensor
-    value_states: list[Tensor] | None = None  # what a value head alone reads, [tokens, D] an answer
 
     @property
     def sequences(self) -> Sequences:
@@ -85,7 +85,8 @@ class Models:
     backbone: Backbone
     chat: Chat
     rewards: Rewards
-    value_head: ScalarHead | None = None  # None: no value model
+    value_head: ScalarHead | None = None  # of a value model with a trunk
+    critic: LinearCritic | None = None  # or one without; neither: no value model
     check_head: ScalarHead | None = None
 
 
@@ -138,8 +139,8 @@ def collect(
     )
 
     # 3. one payment a completion, on its last token; an unfinished answer pays the penalty
-    states = None
-    if config.values_from_states:
+    states: list[Tensor] = []
+    if models.critic is not None:
         parts, states = models.rewards.parts_and_states(models.backbone, sequences)
     else:
         parts = models.rewards.parts(models.backbone, sequences)
@@ -153,7 +154,10 @@ def collect(
     mask = sequences.mask_BR
     kl = kl_k1(old, reference) * mask
     rewards = rewards_with_kl(penalised_B, kl, mask, kl_coef)
-    value = _values(models, sequences, micro_batches, states)
+    if models.critic is not None and isinstance(config, Config):
+        value = _from_states(models.critic, sequences, states, rewards, config.gamma)
+    else:
+        value = _values(models, sequences, micro_batches)
     if isinstance(config, Config):
         advantages, returns = _from_values(config, rewards, value, mask)
     else:
@@ -173,7 +177,6 @@ def collect(
         scores_B=scores_B,
         check_scores_B=check_B,
         ended_B=ended_B,
-        value_states=states,
     )
 
 
@@ -203,26 +206,27 @@ def _sampled_from(
 @torch.no_grad()
 def revalued(models: Models, experience: Experience, config: Config) -> Experience:
     """The same batch with the present value model's values, and what follows from them."""
-    value = _values(models, experience.sequences, experience.micro_batches, experience.value_states)
+    value = _values(models, experience.sequences, experience.micro_batches)
     advantages, returns = _from_values(config, experience.rewards_BR, value, experience.sequences.mask_BR)
     return replace(experience, values_BR=value, advantages_BR=advantages, returns_BR=returns)
 
 
-def _values(
-    models: Models, sequences: Sequences, micro_batches: list[list[int]], states: list[Tensor] | None
-) -> Tensor:
+def _values(models: Models, sequences: Sequences, micro_batches: list[list[int]]) -> Tensor:
     """The value before each completion token, [B, R]; zero without a value model."""
     head = models.value_head
     if head is None:
         return torch.zeros(sequences.mask_BR.shape)
-    if states is not None:
-        return sequences.scatter(values_of(head, states)).cpu()
     return _by_micro_batch(micro_batches, sequences, lambda part: (values(models.backbone, VALUE, head, part),))[0]
 
 
-def values_of(head: ScalarHead, states: Sequence[Tensor]) -> Tensor:
-    """The values a head reads off the answers' states, end to end: [N]. Gradients flow to the head."""
-    return head(torch.cat(list(states)).to(head.weight.device))  # type: ignore[no-any-return]
+def _from_states(
+    critic: LinearCritic, sequences: Sequences, states: list[Tensor], rewards_BR: Tensor, gamma: float
+) -> Tensor:
+    """The values of a critic that learns, from what each token's answer still earned, in the same call; [B, R]."""
+    mask_BR = sequences.mask_BR
+    _, earned_BR = gae(rewards_BR, torch.zeros_like(rewards_BR), mask_BR, gamma, 1.0)
+    earned = [row[kept] for row, kept in zip(earned_BR, mask_BR, strict=True)]
+    return sequences.scatter(critic.values(sequences.prompts, states, earned))
 
 
 def _from_values(config: Config, rewards_BR: Tensor, values_BR: Tensor, mask_BR: Tensor) -> tuple[Tensor, Tensor]:

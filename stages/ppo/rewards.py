@@ -6,6 +6,7 @@ Shapes: B answers.
 from __future__ import annotations
 
 import importlib
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def _within(function: Function, given: Mapping[str, Any]) -> Any:
     def work() -> None:
         try:
             outcome["value"] = call(**given)
-        except Exception as error:  # whatever a stranger's code raises is told as its fault
+        except BaseException as error:  # whatever a stranger's code raises, sys.exit too, is told as its fault
             outcome["error"] = error
 
     # A thread cannot be killed; as a daemon it does not keep a failed stage from ending.
@@ -160,14 +161,18 @@ def _shortened(value: Any) -> str:
 def load_functions(config: Loop, questions: Sequence[Question]) -> list[Function]:
     """Find every function the recipe names, and try each on a few prompts before any training."""
     functions = [Function(name, _find(name, given), given) for name, given in config.reward_functions.items()]
-    tried = [question for question in questions[:TRIED]]
+    tried = questions[:TRIED]
     for function in functions:
         if function.call is None:
             _check_exists(function, questions)
         # An empty answer is one a policy can give, and so is a right one.
         paid(function, tried, ["" for _ in tried])
-        paid(function, tried, [str(question.reference or "an answer") for question in tried])
+        paid(function, tried, [_right_answer(question.reference) for question in tried])
     return functions
+
+
+def _right_answer(reference: Any) -> str:
+    return reference if isinstance(reference, str) else json.dumps(reference, default=str)
 
 
 def _find(name: str, given: RewardFunction) -> Paid | None:

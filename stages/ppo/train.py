@@ -34,6 +34,7 @@ from stages.objectives.kl import AdaptiveKL, FixedKL, KLController
 from stages.objectives.value import explained_variance
 from stages.ppo import alarms
 from stages.ppo.config import Config, Loop, rates
+from stages.ppo.critic import LinearCritic
 from stages.ppo.evaluation import evaluate
 from stages.ppo.experience import (
     CHECK,
@@ -140,7 +141,11 @@ def _load(config: Loop, context: Context, chat: Chat, questions: list[Question])
     models = Models(backbone, chat, rewards)
     for check in context.inputs.get("check_reward", ()):
         models = changed(models, check_head=_judge(backbone, chat, CHECK, check))
-    return changed(models, value_head=_value_head(config, backbone, context.inputs["reward"]))
+    if not isinstance(config, Config):
+        return models
+    if config.value_model == "linear":
+        return changed(models, critic=LinearCritic(backbone.hidden_size))
+    return changed(models, value_head=_value_model(backbone, context.inputs["reward"]))
 
 
 def _judge(backbone: Backbone, chat: Chat, role: str, artifact: Artifact) -> ScalarHead:
@@ -151,12 +156,9 @@ def _judge(backbone: Backbone, chat: Chat, role: str, artifact: Artifact) -> Sca
     return ScalarHead.load(artifact.path).to(backbone.device).requires_grad_(False)
 
 
-def _value_head(config: Loop, backbone: Backbone, rewards: Sequence[Artifact]) -> ScalarHead | None:
-    """The head that learns values, with the trunk it needs; without a reward model it starts at zero."""
-    if not isinstance(config, Config):
-        return None
-    if not config.values_from_states:
-        backbone.copy(VALUE, REWARD if rewards else POLICY, trainable=True)
+def _value_model(backbone: Backbone, rewards: Sequence[Artifact]) -> ScalarHead:
+    """A trunk that starts as the first reward model, head and scale included; else as the policy, with values of 0."""
+    backbone.copy(VALUE, REWARD if rewards else POLICY, trainable=True)
     if not rewards:
         return ScalarHead(backbone.hidden_size).to(backbone.device)
     assert rewards[0].path is not None, "a reward model is always a published artifact"
@@ -187,7 +189,7 @@ def _train(
                     on_batch=lambda done: _stop_if_told(context, updater, position),
                 )
                 position.metrics = {}
-                if position.iteration == 0 and isinstance(config, Config):
+                if position.iteration == 0 and isinstance(config, Config) and updater.value:
                     position.experience = _warm_up(config, context, updater, position)
             _learn(config, context, updater, position, remembered)
             found = _figures(config, updater, position)
@@ -204,10 +206,10 @@ def _warm_up(config: Config, context: Context, updater: Updater, position: Posit
     """Let the value model alone learn from the first batch, and give that batch its new values."""
     experience = position.experience
     assert experience is not None, "collect comes first"
-    if config.num_warmup_epochs == 0:
+    if config.value_warmup_epochs == 0:
         return experience
-    with context.progress("value warm-up", config.num_warmup_epochs) as advance:
-        for epoch in range(config.num_warmup_epochs):
+    with context.progress("value warm-up", config.value_warmup_epochs) as advance:
+        for epoch in range(config.value_warmup_epochs):
             for part in _minibatches(config, experience, context.seed, changed(position, epoch=-1 - epoch)):
                 if context.should_stop():  # a checkpoint would hold half a warm-up: it starts over
                     raise Interrupted("stopped", remedy="run the same command again to go on")
@@ -296,6 +298,7 @@ def _save(context: Context, updater: Updater, position: Position) -> None:
         "arithmetic": updater.models.backbone.arithmetic,
         "policy": checkpoint.tensors(updater.policy),
         "value": checkpoint.tensors(updater.value),
+        "critic": updater.models.critic.state() if updater.models.critic else None,
         "optimizer": updater.optimizer.state_dict(),
         "skipped": [updater.num_skipped, updater.skipped_in_a_row],
         "position": [position.iteration, position.epoch, position.minibatch],
@@ -315,6 +318,8 @@ def _resume(config: Loop, context: Context, updater: Updater) -> Position:
     state = checkpoint.read(found[1], updater.models.backbone.arithmetic)
     checkpoint.restore(updater.policy, state["policy"])
     checkpoint.restore(updater.value, state["value"])
+    if updater.models.critic:
+        updater.models.critic.restore(state["critic"])
     updater.optimizer.load_state_dict(state["optimizer"])
     updater.num_skipped, updater.skipped_in_a_row = state["skipped"]
     iteration, epoch, minibatch = state["position"]

@@ -15,7 +15,7 @@ from stages.objectives.kl import kl_k3
 from stages.objectives.policy import clip_fraction, clipped_policy_loss, dual_clip, token_mean_over
 from stages.objectives.value import clipped_value_loss
 from stages.ppo.config import Config, Loop
-from stages.ppo.experience import POLICY, VALUE, Experience, Models, values_of
+from stages.ppo.experience import POLICY, VALUE, Experience, Models
 from stages.rollout.score import encoded_logprobs, logprobs, values
 
 MAX_SKIPPED = 3  # unusable steps in a row before the run gives up
@@ -41,8 +41,7 @@ class Updater:
         self.policy = models.backbone.parameters(POLICY)
         self.value: dict[str, nn.Parameter] = {}
         if models.value_head is not None:
-            trunk = {} if config.values_from_states else models.backbone.parameters(VALUE)
-            self.value = {**trunk, "head": models.value_head.weight}
+            self.value = {**models.backbone.parameters(VALUE), "head": models.value_head.weight}
         groups = zip((self.policy, self.value), rates, strict=True)
         self.optimizer = torch.optim.Adam(
             [{"params": list(group.values()), "lr": rate} for group, rate in groups if group],
@@ -68,7 +67,7 @@ class Updater:
         totals = Totals(int(experience.sequences.mask_BR[rows].sum()))
         for part in micro_batches:
             self._policy_gradient(experience, part, totals)
-            if isinstance(self.config, Config):
+            if isinstance(self.config, Config) and self.value:
                 self._value_gradient(self.config, experience, part, totals, self.config.clip_range_value)
         if remembered:
             self._ptx_gradient(remembered, totals)
@@ -117,10 +116,7 @@ class Updater:
         assert head is not None, "ppo has a value model"
         part = experience.sequences.select(rows)
         mask, old, returns = _cut(part.mask_BR, rows, experience.values_BR, experience.returns_BR)
-        if experience.value_states is None:
-            new = values(self.models.backbone, VALUE, head, part)
-        else:
-            new = part.scatter(values_of(head, [experience.value_states[row] for row in rows]))
+        new = values(self.models.backbone, VALUE, head, part)
         mask, old, returns = (t.to(new.device) for t in (mask, old, returns))
         loss = clipped_value_loss(new, old, returns, clip_range)
         (config.value_coef * token_mean_over(loss, mask, totals.num_tokens)).backward()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import Log, make_context, publish_scorer, same_weights
+from tiny_run import Log, make_context, publish_scorer
 
 from pipeline.contract import ModelConfig, TaskConfig
 from pipeline.errors import RecipeError, StageFailed
@@ -102,6 +102,7 @@ def slow(**given: Any) -> list[float]:
     [
         (lambda **given: 1 / 0, "raised ZeroDivisionError: division by zero"),
         (lambda completions: [0.0], "raised TypeError"),
+        (lambda **given: exit(3), "raised SystemExit: 3"),
         (lambda **given: [float("nan")], "gave nan for the answer 'x'"),
         (lambda **given: [float("inf")], "gave inf"),
         (lambda **given: [1.0, 2.0], "gave 2 numbers for 1 answers"),
@@ -147,7 +148,6 @@ def test_function_that_is_not_there_is_refused(named: str, message: str) -> None
         ({"ensemble": "min", "reward": "rm"}, "needs several reward models"),
         ({"reward_functions": {"reward": {"function": "m:f"}}}, "cannot be called reward"),
         ({"ptx_coef": 0.1}, "go together"),
-        ({"value_model": "head", "reward": (), "reward_functions": {"f": {"function": "m:f"}}}, "use adapter"),
         ({"max_new_tokens": 0}, "greater than 0"),
     ],
 )
@@ -222,32 +222,3 @@ def test_ptx_keeps_given_answers_likely(
     assert losses[1.0][0] == pytest.approx(losses[1e-9][0])  # before anything is learnt
     assert losses[1.0][-1] < losses[1.0][0] - 0.1
     assert losses[1e-9][-1] > losses[1.0][-1] + 0.1
-
-
-def test_head_alone_learns_values_from_the_reward_models_states(
-    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
-) -> None:
-    settings = {"value_model": "head", "total_episodes": 24, "learning_rate": 1e-9}
-    cold, warm = Log(), Log()
-    ppo.run(config(**settings, value_learning_rate=1e-9), make_context(tmp_path / "a/out", model, cold, **inputs))
-    settings["value_warmup_epochs"] = 50
-    ppo.run(config(**settings, value_learning_rate=1e-2), make_context(tmp_path / "b/out", model, warm, **inputs))
-    name = "value/explained_variance"
-    assert warm.column(name)[0] > cold.column(name)[0] + 0.1
-    assert warm.column("objective/scores") == cold.column("objective/scores")
-
-
-@pytest.mark.parametrize("stop", [3, 5])
-def test_run_with_a_value_head_resumes_to_the_same_bits(
-    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path, stop: int
-) -> None:
-    from pipeline.errors import Interrupted
-
-    settings = config(value_model="head", num_ppo_epochs=2, num_mini_batches=2, total_episodes=16, learning_rate=1e-2)
-    whole, parts = Log(), Log()
-    ppo.run(settings, make_context(tmp_path / "whole/out", model, whole, **inputs))
-    with pytest.raises(Interrupted):
-        ppo.run(settings, make_context(tmp_path / "parts/out", model, parts, keep=True, stop=stop, **inputs))
-    ppo.run(settings, make_context(tmp_path / "parts/out", model, parts, keep=True, **inputs))
-    assert same_weights(tmp_path / "whole/out", tmp_path / "parts/out")
-    assert parts.metrics == whole.metrics
