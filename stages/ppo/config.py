@@ -5,7 +5,7 @@ Sources of the defaults: Huang et al. 2024, Ziegler et al. 2019, Ouyang et al. 2
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -112,6 +112,10 @@ class Loop(StageConfig):
         return max(size for size in range(1, self.per_device_train_batch_size + 1) if minibatch % size == 0)
 
 
+# Ziegler et al. 2019 clip values by 0.2 and weigh their loss 0.1; the warm-up is ours.
+ADAPTER: dict[str, Any] = {"clip_range_value": 0.2, "value_coef": 0.1, "value_warmup_epochs": 4}
+
+
 class Config(Loop):
     """PPO: advantages from a value model, by GAE."""
 
@@ -123,19 +127,26 @@ class Config(Loop):
     value_learning_rate: float | None = Field(None, gt=0)  # left out: 3 times the policy's
     gamma: float = Field(1.0, gt=0, le=1)  # 1: an answer is one episode, nothing is discounted
     gae_lambda: float = Field(0.95, ge=0, le=1)  # 1 trusts no value but the first: wise where values are poor
-    clip_range_value: float = Field(0.2, gt=0)  # of the value, in units of the normalised score
-    value_coef: float = Field(0.1, gt=0)
+    # Read by an adapter only; left out, they are ADAPTER's.
+    clip_range_value: float | None = Field(None, gt=0)  # of the value, in units of the normalised score
+    value_coef: float | None = Field(None, gt=0)
     # Epochs on the first batch in which the value model alone learns, unclipped. It starts as the reward model, which
     # has seen whole answers only and is far off in mid-answer: explained variance -6 on the help desk.
-    value_warmup_epochs: int = Field(4, ge=0)
+    value_warmup_epochs: int | None = Field(None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("value_model", "adapter") == "adapter":
+            return {**given, **{name: usual for name, usual in ADAPTER.items() if given.get(name) is None}}
+        return given
 
     @model_validator(mode="after")
     def _value_model_fits(self) -> Self:
         if self.value_model == "adapter":
             return self
-        unread = {"value_learning_rate", "clip_range_value", "value_coef", "value_warmup_epochs"}
-        if given := sorted(unread & self.model_fields_set):
-            raise ValueError(f"value_model linear does not read {given[0]}: it is fitted, not stepped")
+        if unread := [name for name in (*ADAPTER, "value_learning_rate") if getattr(self, name) is not None]:
+            raise ValueError(f"value_model linear does not read {unread[0]}: it is fitted, not stepped")
         if self.reward == ():
             raise ValueError("value_model linear reads the states of a reward model, and there is none: use adapter")
         return self

@@ -206,7 +206,7 @@ def _warm_up(config: Config, context: Context, updater: Updater, position: Posit
     """Let the value model alone learn from the first batch, and give that batch its new values."""
     experience = position.experience
     assert experience is not None, "collect comes first"
-    if config.value_warmup_epochs == 0:
+    if not config.value_warmup_epochs:
         return experience
     with context.progress("value warm-up", config.value_warmup_epochs) as advance:
         for epoch in range(config.value_warmup_epochs):

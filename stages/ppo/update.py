@@ -68,6 +68,7 @@ class Updater:
         for part in micro_batches:
             self._policy_gradient(experience, part, totals)
             if isinstance(self.config, Config) and self.value:
+                assert self.config.clip_range_value is not None, "the config fills it in for an adapter"
                 self._value_gradient(self.config, experience, part, totals, self.config.clip_range_value)
         if remembered:
             self._ptx_gradient(remembered, totals)
@@ -113,7 +114,7 @@ class Updater:
         self, config: Config, experience: Experience, rows: list[int], totals: Totals, clip_range: float
     ) -> None:
         head = self.models.value_head
-        assert head is not None, "ppo has a value model"
+        assert head is not None and config.value_coef is not None, "this value model is an adapter"
         part = experience.sequences.select(rows)
         mask, old, returns = _cut(part.mask_BR, rows, experience.values_BR, experience.returns_BR)
         new = values(self.models.backbone, VALUE, head, part)

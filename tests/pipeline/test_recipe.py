@@ -182,6 +182,13 @@ def test_shipped_recipe_loads(path: Path) -> None:
     assert recipe.description
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_stage_reads_its_own_resolved_config(path: Path) -> None:
+    """The worker gets it with every default written out."""
+    for stage in load(path).stages.values():
+        assert type(stage.config).model_validate(stage.config.model_dump(mode="json")) == stage.config
+
+
 def test_shipped_recipes_are_found_and_named_apart() -> None:
     names = [load(path).name for path in (ROOT / "recipes").rglob("*.yaml")]
     assert names

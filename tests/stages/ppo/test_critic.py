@@ -143,3 +143,11 @@ def test_run_with_a_linear_critic_resumes_to_the_same_bits(
 def test_settings_that_a_linear_critic_does_not_read_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ppo.Config(**{**SMALL, **changes})
+
+
+@pytest.mark.parametrize("value_model", ["adapter", "linear"])
+def test_resolved_settings_are_settings(value_model: str) -> None:
+    """What the run folder keeps, every default written out, is read back by the worker."""
+    config = ppo.Config(**{**SMALL, "value_model": value_model})
+    assert ppo.Config(**config.model_dump(mode="json")) == config
+    assert (config.value_coef, config.value_warmup_epochs) == ((0.1, 4) if value_model == "adapter" else (None, None))
