@@ -158,7 +158,13 @@ def attend(
         return _sdpa(
             module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
         )
-    layer = getattr(module, "layer_idx", 0)
+    layer = getattr(module, "layer_idx", None)
+    if layer is None:  # keys and values are kept by it while decoding
+        raise ModelError(
+            "this architecture does not number its attention layers",
+            where=type(module).__name__,
+            remedy="set model.attn_implementation: sdpa",
+        )
     return ragged.attention(layer, query, key, value, scaling, sliding_window).transpose(1, 2), None
 
 

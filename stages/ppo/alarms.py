@@ -23,12 +23,13 @@ def negative_kl(history: History) -> str | None:
 
 
 def ratio_off_one(history: History) -> str | None:
-    """Before the first optimizer step old and new policy are one, computed by the same code."""
+    """Before the first optimizer step old and new policy are one, but for rounding."""
     worst = history[-1].get("policy/ratio_deviation", 0.0)
     if worst > 0.05:
         return (
             f"the probability ratio is off one by {worst:.2g} before the first step of a batch: "
-            "log-probabilities of one policy differ between two forwards -> look for dropout, or a changed adapter"
+            "log-probabilities of one policy differ between two forwards "
+            "-> look for dropout, a changed adapter, or a fault in the decode loop"
         )
     return None
 
@@ -54,7 +55,10 @@ def clipped_often(history: History) -> str | None:
 def useless_value_model(history: History) -> str | None:
     """Explained variance below zero: a constant would predict the returns better."""
     if len(history) >= 10 and _always(history, "value/explained_variance", lambda share: share < 0):
-        return "the value model predicts worse than a constant -> raise value_learning_rate, or train with kind: rloo"
+        return (
+            "the value model predicts worse than a constant -> set gae_lambda: 1.0, raise an adapter's "
+            "value_learning_rate, or train with kind: rloo"
+        )
     return None
 
 

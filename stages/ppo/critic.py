@@ -3,7 +3,7 @@
 Returns of a few hundred answers hold little about values in mid-answer, and a critic trained on the batch it judges
 learns those returns by heart: on the help desk one that explained 0.6 of its batch's variance predicted the next
 batch worse than a constant. So what sets an answer's values apart from the mean is learnt from other prompts alone, and
-the penalty is the one that predicts best across prompts; with little to learn from, that leaves the mean.
+the penalty is the one that predicts best across all; with little to learn from, that leaves the mean.
 
 Shapes: N tokens, D hidden size, F folds of the prompts.
 """
@@ -35,7 +35,7 @@ class LinearCritic:
 
         `states` and `returns` hold each answer's tokens, [tokens, D] and [tokens]. A value is the mean return of this
         batch and those before it, and a deviation fitted on the other folds. (The mean may hold the answer's own
-        return: standardised advantages lose it anyway.)
+        return: it weighs one over the number of answers, and at lambda 1 standardised advantages lose it anyway.)
         """
         folds = [int(content_id(list(prompt)), 16) % FOLDS for prompt in prompts]
         self.sums_FRR *= DECAY

@@ -19,6 +19,7 @@ from stages.modeling.heads import ScalarHead
 from stages.objectives.advantages import gae, grpo, rewards_with_kl, rloo
 from stages.objectives.kl import kl_k1
 from stages.objectives.masked import standardize
+from stages.objectives.statistics import correlation
 from stages.ppo.config import Config, GrpoConfig, Loop
 from stages.ppo.critic import LinearCritic
 from stages.ppo.rewards import Rewards
@@ -38,7 +39,7 @@ class Experience:
 
     prompts: list[list[int]]
     completions: list[list[int]]
-    micro_batches: list[list[int]]  # fixed rows of each forward, so that a ratio is exactly 1 before the first step
+    micro_batches: list[list[int]]  # fixed rows of each forward, so that what is computed twice is equal
     old_logprobs_BR: Tensor
     rewards_BR: Tensor  # of each token: the KL penalty, and on the last one the score
     values_BR: Tensor
@@ -74,7 +75,7 @@ class Experience:
             "objective/entropy": float(self.entropy_BR.sum() / lengths.sum()),
             "objective/length": float(lengths.mean()),
             "objective/eos_rate": float(self.ended_B.mean()),
-            "objective/score_length_correlation": _correlation(self.scores_B, lengths),
+            "objective/score_length_correlation": correlation(self.scores_B, lengths)[0],
         }
 
 
@@ -257,10 +258,3 @@ def _by_micro_batch(
         for result, part in zip(results, parts, strict=True):
             result[torch.tensor(rows), : part.shape[1]] = part.float().cpu()
     return results
-
-
-def _correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson's r; 0 where one of them is constant."""
-    if len(a) < 2 or a.std() == 0 or b.std() == 0:
-        return 0.0
-    return float(torch.corrcoef(torch.stack([a, b]))[0, 1])

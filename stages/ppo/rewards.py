@@ -181,9 +181,9 @@ def _find(name: str, given: RewardFunction) -> Paid | None:
         return None
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever a stranger's module raises
         raise RecipeError(
-            f"'{given.function}' cannot be loaded ({error})",
+            f"'{given.function}' cannot be loaded ({type(error).__name__}: {error})",
             where=f"reward_functions.{name}.function",
             remedy="write package.module:function, importable from the working directory",
         ) from None
@@ -193,11 +193,13 @@ def _find(name: str, given: RewardFunction) -> Paid | None:
 
 
 def _check_exists(function: Function, questions: Sequence[Question]) -> None:
-    """RecipeError unless some prompt's task has a check of the function's name."""
-    known = {check for question in questions for check in check_answer("", question.reference, question.task)}
-    if function.config.function not in known:
+    """RecipeError unless every prompt has a check of the function's name: the others' answers would all be wrong."""
+    checks = [check_answer("", question.reference, question.task).keys() for question in questions]
+    lacking = sum(function.config.function not in own for own in checks)
+    if lacking:
+        known = {check for own in checks for check in own}
         raise RecipeError(
-            f"no prompt has a check '{function.config.function}'",
+            f"{lacking} of {len(questions)} prompts have no check '{function.config.function}'",
             where=f"{function.place}.function",
             remedy=f"known here: {', '.join(sorted(known)) or 'none: name a task in the data source'}; "
             "or write package.module:function",

@@ -95,7 +95,7 @@ def _questions(config: Loop, context: Context, chat: Chat) -> list[Question]:
     if not kept:
         raise DataError(
             f"none of {len(questions)} prompts fits into max_prompt_length {config.max_prompt_length}",
-            where="ppo.data",
+            where=f"{config.algorithm}.data",
             remedy="raise max_prompt_length",
         )
     left_out = len(questions) - len(kept)
@@ -113,14 +113,15 @@ def _remembered(config: Loop, context: Context, chat: Chat) -> list[Encoded]:
     if not kept:
         raise DataError(
             f"none of {len(rows)} conversations fits into the {longest} tokens of prompt and answer",
-            where="ppo.ptx_data",
-            remedy="raise max_prompt_length",
+            where=f"{config.algorithm}.ptx_data",
+            remedy="raise max_prompt_length or max_new_tokens",
         )
+    context.say(f"ptx: {len(kept)} conversations; left out, longer than {longest} tokens: {len(rows) - len(kept)}")
     return kept
 
 
 def _load(config: Loop, context: Context, chat: Chat, questions: list[Question]) -> Models:
-    """One backbone and its roles; the value model starts as the first reward model, head and scale included."""
+    """One backbone and its roles, and what pays for answers."""
     if context.model.lora and context.model.lora.dropout:
         raise ModelError(
             "PPO needs lora.dropout 0: with dropout the old and new policies differ before any step",
@@ -228,7 +229,7 @@ def _learn(config: Loop, context: Context, updater: Updater, position: Position,
         rows = _some(remembered, config, context.seed, position)
         found = updater.step(experience, minibatches[position.minibatch], rows)
         first = position.epoch == position.minibatch == 0
-        if not first:  # before the first step every ratio is 1: its value is logged apart, as a check
+        if not first:  # before the first step a ratio is 1 but for rounding: logged apart, as a check
             found.pop("policy/ratio_deviation")
         for name, value in found.items():
             position.metrics.setdefault(name, []).append(value)

@@ -141,7 +141,7 @@ class Updater:
         if self.skipped_in_a_row >= MAX_SKIPPED:
             raise StageFailed(
                 f"the loss or its gradient was not finite {MAX_SKIPPED} times in a row",
-                where="ppo",
+                where=self.config.algorithm,
                 remedy="lower learning_rate, or check the reward model's scores",
             )
 

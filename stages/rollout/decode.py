@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pipeline.errors import StageFailed
 from stages.modeling.growing import Growing
 from stages.modeling.roles import Backbone
 
@@ -50,6 +51,12 @@ def decode(
     states_BD = backbone.hidden(role, rows)[rows.last_B]
     for step in range(max_new_tokens):
         logits_BV = (states_BD @ head_VD.T).float()
+        if logits_BV.isnan().any():
+            raise StageFailed(
+                "the model's logits are not numbers",
+                where=role,
+                remedy="check model.dtype, or lower the learning_rate of the stage that made it",
+            )
         if draws is None:
             ids_B = logits_BV.argmax(-1)
         else:

@@ -3,7 +3,8 @@
 Never top-k, top-p or a repetition penalty: PPO's log-probabilities are those of the whole
 distribution, and a truncated sampler makes the measured KL negative.
 
-On a CPU our own loop decodes (decode.py); elsewhere transformers' `generate` does, which is also its oracle in the
+Where attention goes row by row (a CPU, unless the recipe says otherwise) our own loop decodes (decode.py); elsewhere
+transformers' `generate` does, which is also its oracle in the
 tests: greedy, both give the same tokens.
 """
 
@@ -31,7 +32,7 @@ class Completion:
     """Generated ids, the stop token included where there is one; `ended` says whether there is.
 
     Our own loop also gives each token's log-probability and the entropy it was drawn at, both in nats and at the
-    sampler's temperature.
+    sampler's temperature (greedy: at 1).
     """
 
     ids: list[int]

@@ -7,7 +7,7 @@ there too, a score head at the last token. Shapes as in sequences.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,13 +27,8 @@ TOKENS_A_BATCH = 4096  # of a pass without gradients: about 10 MB of hidden stat
 
 def logprobs(backbone: Backbone, role: str, sequences: Sequences, temperature: float = 1.0) -> Tensor:
     """Log-probability (nats) of each completion token under the role, [B, R]. Gradients flow where enabled."""
-    return sequences.scatter(token_logprobs(backbone, role, sequences, temperature))
-
-
-def token_logprobs(backbone: Backbone, role: str, sequences: Sequences, temperature: float = 1.0) -> Tensor:
-    """The same, end to end: [N]."""
     states_ND, targets_N = _predicting_states(backbone, role, sequences)
-    return scored_logprobs(states_ND, backbone.lm_head(role), targets_N, temperature)
+    return sequences.scatter(scored_logprobs(states_ND, backbone.lm_head(role), targets_N, temperature))
 
 
 def encoded_logprobs(backbone: Backbone, role: str, rows: Sequence[Encoded]) -> Tensor:
@@ -86,8 +81,7 @@ def values(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences
 
 def scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
     """The raw reward score of each row [B], read at its last token, the end-of-turn where there is one."""
-    hidden_MD = backbone.hidden(role, sequences.ragged)
-    return head.raw(hidden_MD[sequences.last_B.to(hidden_MD.device)])
+    return _read_off(head, backbone.hidden(role, sequences.ragged), sequences)
 
 
 @torch.no_grad()
@@ -118,26 +112,36 @@ def normalised_scores_and_states(
     """Also the states before each row's completion tokens, [its tokens, D] on the CPU, from the same forward."""
     result = torch.zeros(len(sequences))
     states: dict[int, Tensor] = {}
-    for group in split_by_length(sequences.lengths, TOKENS_A_BATCH):
-        part = sequences.select(group)
-        hidden_MD = backbone.hidden(role, part.ragged)
-        result[torch.tensor(group)] = head.raw(hidden_MD[part.last_B.to(hidden_MD.device)]).cpu()
+    for rows, part, hidden_MD in _by_length(backbone, role, sequences):
+        result[torch.tensor(rows)] = _read_off(head, hidden_MD, part).cpu()
         own_ND = hidden_MD[part.predictors[0].to(hidden_MD.device)].cpu()
-        states |= zip(group, own_ND.split([len(c) for c in part.completions]), strict=True)
+        states |= zip(rows, own_ND.split([len(c) for c in part.completions]), strict=True)
     return _normalised(result, head), [states[row] for row in range(len(sequences))]
-
-
-def _normalised(raw_B: Tensor, head: ScalarHead) -> Tensor:
-    return (raw_B - head.mean.cpu()) / head.std.cpu()
 
 
 @torch.no_grad()
 def all_scores(backbone: Backbone, role: str, head: ScalarHead, sequences: Sequences) -> Tensor:
     """`scores` for many rows, grouped by length; float32 on the CPU, in the order given."""
     result = torch.zeros(len(sequences))
-    for group in split_by_length(sequences.lengths, TOKENS_A_BATCH):
-        result[torch.tensor(group)] = scores(backbone, role, head, sequences.select(group)).cpu()
+    for rows, part, hidden_MD in _by_length(backbone, role, sequences):
+        result[torch.tensor(rows)] = _read_off(head, hidden_MD, part).cpu()
     return result
+
+
+def _normalised(raw_B: Tensor, head: ScalarHead) -> Tensor:
+    return (raw_B - head.mean.cpu()) / head.std.cpu()
+
+
+def _read_off(head: ScalarHead, hidden_MD: Tensor, sequences: Sequences) -> Tensor:
+    """Raw scores [B], each at its row's last token."""
+    return head.raw(hidden_MD[sequences.last_B.to(hidden_MD.device)])
+
+
+def _by_length(backbone: Backbone, role: str, sequences: Sequences) -> Iterator[tuple[list[int], Sequences, Tensor]]:
+    """Rows of similar length, with their hidden states."""
+    for rows in split_by_length(sequences.lengths, TOKENS_A_BATCH):
+        part = sequences.select(rows)
+        yield rows, part, backbone.hidden(role, part.ragged)
 
 
 def _predicting_states(backbone: Backbone, role: str, sequences: Sequences) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, SaveSteps, StageConfig
 from stages.modeling.memory import training_estimate
@@ -16,7 +16,7 @@ class Config(StageConfig):
     produces: ClassVar[Role] = "comparisons"
 
     policy: Annotated[str, Input(role="policy")]  # answers
-    reward: Annotated[str | None, Input(role="reward", default="only")] = None  # ranks; none: left to people
+    reward: Annotated[Names | None, Input(role="reward", default="only")] = None  # ranks; [] leaves that to people
     data: Annotated[Names, Input(records="prompt")]  # both sides of the split: the rows keep their prompt's side
     max_prompts: int | None = Field(None, gt=0)  # that many at random, by the seed; left out: all
     num_samples_per_prompt: int = Field(4, gt=1)  # more: a wider choice, in proportion slower (Guo et al. 2024: 2)
@@ -27,7 +27,13 @@ class Config(StageConfig):
     num_shown: int = Field(10, ge=0)  # prompts in the report
     save_steps: SaveSteps = 5  # batches
 
+    @model_validator(mode="after")
+    def _one_ranks(self) -> Self:
+        if isinstance(self.reward, tuple) and len(self.reward) > 1:
+            raise ValueError(f"one reward model ranks, and {len(self.reward)} are named")
+        return self
+
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory foretold: no training; a policy and a reward model."""
-    return training_estimate(model, 0, num_trained=0, num_frozen=2)
+    return training_estimate(model, 0, num_trained=0, num_frozen=1 + bool(config.reward))

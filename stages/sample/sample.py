@@ -130,6 +130,7 @@ def _scored(context: Context, backbone: Backbone, chat: Chat, answered: list[Ans
         return answered
     reward = context.artifact("reward")
     assert reward.path is not None, "a reward model is always a published artifact"
+    chat.check_same(reward)
     backbone.load(REWARD, reward)
     rows = [(item.prompt.prompt, text) for item in answered for text in item.texts]
     sequences = Sequences(

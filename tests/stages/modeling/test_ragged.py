@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from pipeline.errors import ModelError
 from stages.modeling.backbone import open_backbone
 from stages.modeling.ragged import Group, Ragged, attend
 
+LAYER = SimpleNamespace(layer_idx=0)  # all that is asked of an attention module
 ROWS = Ragged([Group([5, 6, 7], [[8, 9], [10], [11, 12, 13]]), Group([14], []), Group([15, 16], [[17]])])
 
 
@@ -71,7 +73,7 @@ def test_sliding_window_hides_what_lies_too_far_back(window: int) -> None:
     near = (ROWS.positions_N[:, None] - ROWS.positions_N < window) & ROWS.dense_mask(torch.device("cpu"))
     assert torch.equal(ROWS.dense_mask(torch.device("cpu"), window), near)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=near)
-    found, _ = attend(None, query, key, value, None, ragged=ROWS, sliding_window=window)
+    found, _ = attend(LAYER, query, key, value, None, ragged=ROWS, sliding_window=window)
     torch.testing.assert_close(found.transpose(1, 2), expected)
 
 
@@ -81,7 +83,7 @@ def test_grouped_queries_share_their_keys() -> None:
     key, value = (torch.randn(1, 2, 13, 4, generator=generator) for _ in range(2))
     whole = [x.repeat_interleave(2, 1) for x in (key, value)]
     torch.testing.assert_close(
-        attend(None, query, key, value, None, ragged=ROWS)[0], attend(None, query, *whole, None, ragged=ROWS)[0]
+        attend(LAYER, query, key, value, None, ragged=ROWS)[0], attend(LAYER, query, *whole, None, ragged=ROWS)[0]
     )
 
 
@@ -89,6 +91,12 @@ def test_architecture_that_drops_the_layout_is_refused() -> None:
     tensor = torch.zeros(1, 1, 3, 4)
     with pytest.raises(ModelError, match="does not hand the rows' layout"):
         attend(object(), tensor, tensor, tensor, torch.empty(1, 1, 1, 0))
+
+
+def test_architecture_that_does_not_number_its_layers_is_refused() -> None:
+    tensor = torch.zeros(1, 1, 13, 4)
+    with pytest.raises(ModelError, match="does not number its attention layers"):
+        attend(object(), tensor, tensor, tensor, None, ragged=ROWS)
 
 
 def test_generation_is_that_of_plain_attention(loud: ModelConfig, tmp_path: Path) -> None:

@@ -133,7 +133,11 @@ def test_broken_function_ends_the_run_before_training(
 
 @pytest.mark.parametrize(
     ("named", "message"),
-    [("nowhere:f", "cannot be loaded"), ("json:nothing", "cannot be loaded"), ("valid_json", "no prompt has a check")],
+    [
+        ("nowhere:f", "cannot be loaded"),
+        ("json:nothing", "cannot be loaded"),
+        ("valid_json", "have no check"),
+    ],
 )
 def test_function_that_is_not_there_is_refused(named: str, message: str) -> None:
     question = Question("1", QUESTION.messages, [5], None, TaskConfig())
