@@ -118,8 +118,11 @@ def logprob(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
     return table[range(len(prompt) - 1, len(prompt) - 1 + len(answer)), answer].sum()  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize("world", ["rows"], indirect=True)
 def test_ppo_closes_as_much_of_the_gap_as_an_independent_one(world: Toy, tmp_path: Path) -> None:
-    """Measured: 99.1 % against 98.7 %; over seeds the one spreads from 98.9 to 99.1, the other from 98.3 to 98.9."""
+    """Measured: 98.8 % against 98.7 %; over seeds and ways to sample the one spreads from 97.8 to 99.1, the other from
+    98.3 to 98.9: so many episodes leave that much to chance, and the seeds are fixed.
+    """
     config = ppo.Config(**sized(ITERATIONS, EPISODES), **CRITIC)
     slow = SlowPPO(world.base, world.reward, config, toy.points, toy.END)
     generator = torch.Generator().manual_seed(1)
