@@ -136,10 +136,13 @@ class SharedBackbone(Backbone):
                 where="model.lora.target_modules",
                 remedy="name other modules, or all-linear",
             )
+        from stages.modeling import lora
+
         self._roles[role] = role
         if trainable:
             self._trainable.add(role)
         self._peft.eval()
+        lora.fuse(self._peft)
         self._peft.set_adapter(role)
         self._restore_flags()
 

@@ -37,8 +37,8 @@ class Growing:
     def last_B(self) -> Tensor:
         """Where, among the tokens of the first forward, each row's prompt ends."""
         assert self._prompts is not None, "only the first forward holds the prompts"
-        starts = self._prompts.starts
-        return torch.tensor([starts[i][0] for i in self._prompt_of]) + self._lengths_B - 1
+        rows = zip(self._prompt_of, self._lengths_B.tolist(), strict=True)
+        return torch.tensor([self._prompts.place(index, length - 1) for index, length in rows])
 
     def grow(self, ids_B: Tensor) -> Growing:
         """What the next forward reads: one more token in each row."""
@@ -81,9 +81,11 @@ class Growing:
         """The prompts' keys or values [1, G, N, d] as the rows' cache; zero where a row holds nothing."""
         _, num_groups, _, size = new.shape
         cache = new.new_zeros(len(self._prompt_of), num_groups, self._used + ROOM, size)
-        parts = new[0].split([length for (length,) in prompts.lengths], dim=1)
+        opening, *parts = new[0].split([prompts.opening, *(length for (length,) in prompts.lengths)], dim=1)
         for row, index in enumerate(self._prompt_of):
-            cache[row, :, self._used - parts[index].shape[1] : self._used] = parts[index]
+            start = self._used - parts[index].shape[1]
+            cache[row, :, start : self._used] = parts[index]
+            cache[row, :, start - prompts.opening : start] = opening
         return cache
 
     def _with_room(self, cache: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 All rows lie end to end in one sequence of N tokens; each token attends to its own row alone. Rows that
 share a prompt can lie behind one copy of it: prompt, answer, answer, ... (a `Group`); every answer then
-sees the prompt and itself. Everything but attention works token by token in the models that backbone.py
-lets in, so nothing else has to know.
+sees the prompt and itself. And what all prompts of a forward begin with, such as a system prompt, lies
+before them all, once (`opening`). Everything but attention works token by token in the models that
+backbone.py lets in, so nothing else has to know.
 
-On a CPU attention goes group by group (`attend`, registered with transformers under NAME); elsewhere one
+On a CPU attention goes part by part (`attend`, registered with transformers under NAME); elsewhere one
 kernel call with a dense mask does the same.
 """
 
@@ -23,6 +24,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from pipeline.errors import ModelError
 
 NAME = "posttune_ragged"
+MIN_OPENING = 8  # tokens; computing fewer again costs less than looking back at them
 
 
 class Layout(Protocol):
@@ -47,38 +49,49 @@ class Group:
     prompt: list[int]
     answers: list[list[int]]
 
-    @property
-    def parts(self) -> list[list[int]]:
-        return [self.prompt, *self.answers]
-
 
 @dataclass(frozen=True)
 class Ragged:
-    """Groups laid end to end: N tokens, all prompts and answers in order."""
+    """N tokens: what all prompts begin with, then each group's rest of its prompt and its answers, in order."""
 
     groups: Sequence[Group]
 
     @cached_property
+    def opening(self) -> int:
+        """How many tokens that all prompts begin with are laid before them."""
+        prompts = [group.prompt for group in self.groups]
+        least, greatest = min(prompts), max(prompts)  # in dictionary order: what they share, all share
+        unlike = (i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b)
+        shared = next(unlike, min(len(least), len(greatest)))
+        return shared if len(prompts) > 1 and shared >= MIN_OPENING else 0
+
+    @cached_property
     def lengths(self) -> list[list[int]]:
-        """Tokens of the prompt and of each answer, per group."""
-        return [[len(part) for part in group.parts] for group in self.groups]
+        """Tokens of the prompt behind the opening, and of each answer, per group."""
+        return [[len(g.prompt) - self.opening, *(len(answer) for answer in g.answers)] for g in self.groups]
 
     @cached_property
     def ids_N(self) -> Tensor:
-        return torch.tensor([token for group in self.groups for part in group.parts for token in part])
+        ids = list(self.groups[0].prompt[: self.opening])
+        for group in self.groups:
+            ids += group.prompt[self.opening :]
+            for answer in group.answers:
+                ids += answer
+        return torch.tensor(ids)
 
     @cached_property
     def positions_N(self) -> Tensor:
-        """Each answer counts on from the end of its prompt."""
-        spans = []
+        """Each prompt counts on from the opening, each answer from the end of its prompt."""
+        spans = [torch.arange(self.opening)]
         for prompt, *answers in self.lengths:
-            spans += [torch.arange(prompt), *(torch.arange(prompt, prompt + length) for length in answers)]
+            end = self.opening + prompt
+            spans += [torch.arange(self.opening, end), *(torch.arange(end, end + length) for length in answers)]
         return torch.cat(spans)
 
     @cached_property
     def starts(self) -> list[list[int]]:
-        """Where the prompt and each answer begin among the N tokens, per group."""
-        starts, at = [], 0
+        """Where the prompt, behind the opening, and each answer begin among the N tokens, per group."""
+        starts, at = [], self.opening
         for lengths in self.lengths:
             own = []
             for length in lengths:
@@ -87,39 +100,48 @@ class Ragged:
             starts.append(own)
         return starts
 
+    def place(self, group: int, token: int) -> int:
+        """Where a token of a group's prompt lies among the N."""
+        return token if token < self.opening else self.starts[group][0] + token - self.opening
+
     def attention(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
-        """Part by part: an answer's queries see its prompt's keys and, causally, its own."""
+        """Part by part: a prompt sees the opening and, causally, itself; an answer its whole prompt and itself."""
         num_heads = query.shape[1]
         if key.shape[1] != num_heads:  # grouped queries
             key, value = (x.repeat_interleave(num_heads // x.shape[1], dim=1) for x in (key, value))
-        lengths = [length for group in self.lengths for length in group]
-        queries, keys, values = (iter(x.split(lengths, dim=2)) for x in (query, key, value))
+        sizes = [self.opening, *(length for lengths in self.lengths for length in lengths)]
+        parts = zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
         outputs = []
-        for group in self.lengths:
-            prompt_key = prompt_value = None
-            for length in group:
-                q, k, v = next(queries), next(keys), next(values)
-                if prompt_key is None or prompt_value is None:
-                    prompt_key, prompt_value, num_seen = k, v, 0
-                else:
-                    num_seen = prompt_key.shape[2]
-                    k, v = torch.cat([prompt_key, k], dim=2), torch.cat([prompt_value, v], dim=2)
-                if length:
-                    outputs.append(_causal(q, k, v, num_seen, scaling, window))
+
+        def behind(before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+            """The next part's attention; returns all keys and values that it saw, for what lies behind it."""
+            q, k, v = next(parts)
+            num_seen = 0 if before is None else before[0].shape[2]
+            if before is not None and num_seen:
+                k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
+            if q.shape[2]:
+                outputs.append(_causal(q, k, v, num_seen, scaling, window))
+            return k, v
+
+        opening = behind(None)
+        for _, *answers in self.lengths:
+            prompt = behind(opening)
+            for _ in answers:
+                behind(prompt)
         return torch.cat(outputs, dim=2)
 
     def dense_mask(self, device: torch.device, window: int | None = None) -> Tensor:
         """Who may attend to whom, at most `window` positions back, bool [1, 1, N, N]: for kernels with any mask."""
-        group_N, part_N = [], []
+        group_N, part_N = [-1] * self.opening, [0] * self.opening
         for index, lengths in enumerate(self.lengths):
             for part, length in enumerate(lengths):
                 group_N += [index] * length
                 part_N += [part] * length
         group, part = torch.tensor(group_N, device=device), torch.tensor(part_N, device=device)
         same_row = (group[:, None] == group) & ((part[:, None] == part) | (part == 0))
-        allowed = same_row.tril()
+        allowed = ((group == -1) | same_row).tril()
         if window is not None:
             position = self.positions_N.to(device)
             allowed &= position[:, None] - position < window

