@@ -2,11 +2,13 @@
 
 .venv/bin/python bench/limits.py --speed sft=300 dpo=250 ppo=120
 
-Counted is the least work known: 2 operations a weight and token forward, the language-model head only where a token
-is predicted, a prompt that two answers share once, and backward, with LoRA, the gradients of the activations and of
-the adapters but none of the frozen weights. Attention and everything elementwise are left out, as is all overhead:
-nobody reaches 100 %. Decoding has few rows a product and reads every weight for each token, so its rate is measured
-apart. As a module it gives the other benches the seconds that a piece of work would take at these rates.
+Counted is the least work that any trainer of such rows can do without sharing between them: 2 operations a weight and
+token forward, the language-model head only where a token is predicted, a prompt that two answers share once, and
+backward, with LoRA, the gradients of the activations and of the adapters but none of the frozen weights. Attention and
+everything elementwise are left out, as is all overhead. What different prompts begin with is counted for each, though
+our scorer computes it once: a long system prompt can take it past 100 %. Decoding has few rows a product and reads
+every weight for each token, so its rate is measured apart. As a module it gives the other benches the seconds that a
+piece of work would take at these rates.
 """
 
 from __future__ import annotations
