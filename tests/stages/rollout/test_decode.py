@@ -17,6 +17,7 @@ from stages.rollout.score import logprobs_and_entropy
 from stages.rollout.sequences import Sequences
 
 PROMPTS = [[5, 6, 7, 8], [9], [5, 6, 7, 8], [10, 11], [9]]
+OPENED = [[*range(20, 30), *prompt] for prompt in PROMPTS]  # as under one system prompt
 
 
 @pytest.fixture
@@ -77,17 +78,21 @@ def test_rows_end_at_any_stop_token_and_the_others_go_on_as_before(policy: Backb
         assert len(row.logprobs) == len(row.entropies) == len(row.ids)
 
 
-def test_row_alone_is_the_row_in_a_batch(policy: Backbone) -> None:
-    draws = torch.rand(len(PROMPTS), 8, generator=torch.Generator().manual_seed(3))
-    for i, row in enumerate(run(policy)):
+@pytest.mark.parametrize("prompts", [PROMPTS, OPENED], ids=["plain", "opened"])
+def test_row_alone_is_the_row_in_a_batch(policy: Backbone, prompts: list[list[int]]) -> None:
+    draws = torch.rand(len(prompts), 8, generator=torch.Generator().manual_seed(3))
+    for i, row in enumerate(run(policy, prompts)):
         settings: dict[str, Any] = {"stop_ids": frozenset(), "max_new_tokens": 8, "temperature": 0.7}
-        assert decode(policy, "policy", PROMPTS[i : i + 1], draws[i : i + 1], **settings)[0].ids == row.ids
+        assert decode(policy, "policy", prompts[i : i + 1], draws[i : i + 1], **settings)[0].ids == row.ids
 
 
-def test_growing_rows_see_what_whole_rows_see_beyond_the_first_cache(policy: Backbone) -> None:
+@pytest.mark.parametrize("prompts", [PROMPTS, OPENED], ids=["plain", "opened"])
+def test_growing_rows_see_what_whole_rows_see_beyond_the_first_cache(
+    policy: Backbone, prompts: list[list[int]]
+) -> None:
     """Hidden states of each new token, with rows dropped on the way, against one forward of the whole row."""
-    new = torch.randint(3, 300, (len(PROMPTS), ROOM + 5), generator=torch.Generator().manual_seed(1))
-    rows, alive = Growing(PROMPTS), list(range(len(PROMPTS)))
+    new = torch.randint(3, 300, (len(prompts), ROOM + 5), generator=torch.Generator().manual_seed(1))
+    rows, alive = Growing(prompts), list(range(len(prompts)))
     with torch.no_grad():
         policy.hidden("policy", rows)
         for t in range(ROOM + 5):
@@ -96,7 +101,7 @@ def test_growing_rows_see_what_whole_rows_see_beyond_the_first_cache(policy: Bac
                 alive = [0, 2, 3]
             states = policy.hidden("policy", rows.grow(new[alive, t]))
         for place, i in enumerate(alive):
-            whole = policy.hidden("policy", Ragged([Group(PROMPTS[i] + new[i].tolist(), [])]))
+            whole = policy.hidden("policy", Ragged([Group(prompts[i] + new[i].tolist(), [])]))
             torch.testing.assert_close(states[place], whole[-1], atol=2e-4, rtol=1e-3)
 
 
@@ -104,6 +109,9 @@ def test_prompt_of_several_rows_is_computed_once() -> None:
     rows = Growing(PROMPTS)
     assert rows.ids_N.tolist() == [5, 6, 7, 8, 9, 10, 11]
     assert rows.last_B.tolist() == [3, 4, 3, 6, 4]
+    opened = Growing(OPENED)
+    assert opened.ids_N.tolist() == [*range(20, 30), 5, 6, 7, 8, 9, 10, 11]
+    assert opened.last_B.tolist() == [13, 14, 13, 16, 14]
 
 
 @pytest.mark.parametrize("window", [2, 5])

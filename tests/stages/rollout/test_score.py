@@ -90,8 +90,29 @@ def test_logprobs_are_the_same_when_rows_share_a_prompt(roles: Backbone, head: S
         torch.testing.assert_close(all_scores(roles, "policy", head, alone)[0], points[row], atol=1e-5, rtol=0)
 
 
-def test_encoded_logprobs_are_of_the_masked_tokens_of_each_conversation(roles: Backbone) -> None:
-    rows = [Encoded([5, 6, 7, 8, 2], [0, 1, 0, 1, 1]), Encoded([9, 10, 2], [0, 0, 1])]
+OPENING = [20, 21, 22, 23, 24, 25, 26, 27, 28]  # what several rows begin with, laid down once
+
+
+def test_logprobs_are_the_same_when_prompts_begin_alike(roles: Backbone, head: ScalarHead) -> None:
+    prompts = [[*OPENING, *rest] for rest in ([5], [6, 7], [5], [])]
+    opened = Sequences(prompts, [[14, 15, 2], [16, 2], [17], [2]])
+    assert opened.ragged.opening == 9
+    together, points = logprobs(roles, "policy", opened), all_scores(roles, "policy", head, opened)
+    for row, completion in enumerate(opened.completions):
+        alone, own = opened.select([row]), together[row, : len(completion)]
+        torch.testing.assert_close(logprobs(roles, "policy", alone)[0], own, atol=1e-5, rtol=0)
+        torch.testing.assert_close(all_scores(roles, "policy", head, alone)[0], points[row], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [Encoded([5, 6, 7, 8, 2], [0, 1, 0, 1, 1]), Encoded([9, 10, 2], [0, 0, 1])],
+        [Encoded([*OPENING, 5, 2], [0] * 7 + [1, 1, 1, 1]), Encoded([*OPENING, 6, 7, 2], [0] * 8 + [1] * 4)],
+    ],
+    ids=["plain", "opened"],
+)
+def test_encoded_logprobs_are_of_the_masked_tokens_of_each_conversation(roles: Backbone, rows: list[Encoded]) -> None:
     found = encoded_logprobs(roles, "policy", rows)
     expected = []
     for row in rows:
