@@ -104,10 +104,10 @@ def _logprobs_and_excess_(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor,
     """
     here = torch.arange(len(targets_N), device=targets_N.device), targets_N
     peak_N1 = logits_NV.amax(-1, keepdim=True)
-    target_N = logits_NV[here] - peak_N1[:, 0]
+    target_N = logits_NV[here]
     sum_N1 = logits_NV.sub_(peak_N1).exp_().sum(-1, keepdim=True)
     logits_NV.div_(sum_N1)[here] -= 1
-    return target_N - sum_N1[:, 0].log(), logits_NV
+    return target_N - (sum_N1.log() + peak_N1)[:, 0], logits_NV  # logsumexp's own order: the same bits as `_gathered`
 
 
 def _gathered(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
