@@ -1,8 +1,8 @@
 """A linear layer and its LoRA adapter as one step of autograd.
 
 peft computes W x, then B (A x), scales it and adds it, each a tensor of its own, forward and backward. Here the
-adapter's product is added into the base's (GEMM's own beta), which on two cores takes a twelfth less of an SFT step
-and a tenth less memory. The products run in the base's dtype; A, B and their gradients keep theirs.
+adapter's product is added into the base's (GEMM's own beta), which on two cores took 3 to 14% off an SFT step
+and a tenth off its memory. The products run in the base's dtype; A, B and their gradients keep theirs.
 """
 
 from __future__ import annotations
