@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+FEW_ROWS = 32  # up to which casting A and B takes longer than multiplying in their own dtype: a decoding step's
+
 
 def fuse(model: nn.Module) -> None:
     """Let every plain LoRA layer of a peft model compute as `FusedLinear`; harmless when repeated."""
@@ -32,11 +34,29 @@ class FusedLinear(Linear):  # type: ignore[misc]
         if args or kwargs or self.disable_adapters or self.merged or not plain or self._drops(name):
             return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
         base, down, up = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
-        return _Fused.apply(x, base.weight, base.bias, down, up, self.scaling[name])  # type: ignore[no-any-return, no-untyped-call]
+        given = x, base.weight, base.bias, down, up, self.scaling[name]
+        if not torch.is_grad_enabled():  # the same products without what autograd keeps
+            return _product(*given)[0]
+        return _Fused.apply(*given)  # type: ignore[no-any-return, no-untyped-call]
 
     def _drops(self, name: str | None) -> bool:
         dropout = self.lora_dropout[name]
         return dropout.training and not isinstance(dropout, nn.Identity)
+
+
+def _product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y as below, and the rows [N, in] and [N, r] that backward needs."""
+    rows_NI = x.reshape(-1, x.shape[-1])
+    out_NO = linear(rows_NI, weight, bias)
+    if len(rows_NI) <= FEW_ROWS and down.dtype != x.dtype:
+        inner_NR = rows_NI.to(down.dtype) @ down.T
+        out_NO.add_(inner_NR @ up.T, alpha=scale)
+    else:
+        inner_NR = rows_NI @ down.to(x.dtype).T
+        out_NO.addmm_(inner_NR, up.to(x.dtype).T, alpha=scale)
+    return out_NO.view(*x.shape[:-1], -1), rows_NI, inner_NR.to(x.dtype)
 
 
 class _Fused(torch.autograd.Function):
@@ -46,12 +66,10 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
     ) -> Tensor:
-        rows_NI = x.reshape(-1, x.shape[-1])
-        inner_NR = rows_NI @ down.to(x.dtype).T
-        out_NO = linear(rows_NI, weight, bias).addmm_(inner_NR, up.to(x.dtype).T, alpha=scale)
+        out, rows_NI, inner_NR = _product(x, weight, bias, down, up, scale)
         ctx.save_for_backward(rows_NI, inner_NR, weight, down, up)
         ctx.shape, ctx.scale = x.shape, scale
-        return out_NO.view(*x.shape[:-1], -1)
+        return out
 
     @staticmethod
     @once_differentiable

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from pipeline.errors import ModelError
+from stages.modeling.attention import causal
 
 NAME = "posttune_ragged"
 MIN_OPENING = 8  # tokens; computing fewer again costs less than looking back at them
@@ -108,9 +108,6 @@ class Ragged:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
         """Part by part: a prompt sees the opening and, causally, itself; an answer its whole prompt and itself."""
-        num_heads = query.shape[1]
-        if key.shape[1] != num_heads:  # grouped queries
-            key, value = (x.repeat_interleave(num_heads // x.shape[1], dim=1) for x in (key, value))
         sizes = [self.opening, *(length for lengths in self.lengths for length in lengths)]
         parts = zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
         outputs = []
@@ -118,11 +115,10 @@ class Ragged:
         def behind(before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
             """The next part's attention; returns all keys and values that it saw, for what lies behind it."""
             q, k, v = next(parts)
-            num_seen = 0 if before is None else before[0].shape[2]
-            if before is not None and num_seen:
+            if before is not None and before[0].shape[2]:
                 k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
             if q.shape[2]:
-                outputs.append(_causal(q, k, v, num_seen, scaling, window))
+                outputs.append(causal(q, k, v, scaling, window, self._biases))
             return k, v
 
         opening = behind(None)
@@ -131,6 +127,11 @@ class Ragged:
             for _ in answers:
                 behind(prompt)
         return torch.cat(outputs, dim=2)
+
+    @cached_property
+    def _biases(self) -> dict[Any, Tensor]:
+        """What attention adds to the scores of each part, by its size: every layer wants the same."""
+        return {}
 
     def dense_mask(self, device: torch.device, window: int | None = None) -> Tensor:
         """Who may attend to whom, at most `window` positions back, bool [1, 1, N, N]: for kernels with any mask."""
@@ -188,19 +189,6 @@ def attend(
             remedy="set model.attn_implementation: sdpa",
         )
     return ragged.attention(layer, query, key, value, scaling, sliding_window).transpose(1, 2), None
-
-
-def _causal(
-    query: Tensor, key: Tensor, value: Tensor, num_seen: int, scaling: float | None, window: int | None
-) -> Tensor:
-    """Attention of a part's queries to the `num_seen` keys before it and, causally, to its own."""
-    length, total = query.shape[2], key.shape[2]
-    if num_seen == 0 and (window is None or total <= window):
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    allowed = torch.ones(length, total, dtype=torch.bool, device=query.device).tril(num_seen)
-    if window is not None:
-        allowed = allowed.triu(num_seen - window + 1)
-    return scaled_dot_product_attention(query, key, value, attn_mask=allowed, scale=scaling)
 
 
 def _sdpa(*args: Any, **kwargs: Any) -> tuple[Tensor, None]:

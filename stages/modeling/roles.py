@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
-from stages.modeling import ragged
+from stages.modeling import norms, ragged
 from stages.modeling.locate import Location, locate
 from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
 from stages.modeling.ragged import Group, Layout, Ragged
@@ -162,6 +162,7 @@ class Backbone(ABC):
                 remedy="check model_name_or_path, and the network for a hub id",
             ) from error
         model = model.to(self.device).eval()
+        norms.fuse(model)
         if self.attention == ragged.NAME:
             ragged.register()
             model.set_attn_implementation(ragged.NAME)

@@ -30,7 +30,7 @@ class Loop(StageConfig):
     """
 
     produces: ClassVar[Role] = "policy"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     algorithm: ClassVar[str]  # what the report calls such a run
 
     policy: Annotated[str, Input(role="policy")]  # what training starts from: an SFT policy

@@ -51,18 +51,21 @@ def decode(
     states_BD = backbone.hidden(role, rows)[rows.last_B]
     for step in range(max_new_tokens):
         logits_BV = (states_BD @ head_VD.T).float()
-        if logits_BV.isnan().any():
+        if draws is not None and temperature != 1:
+            logits_BV /= temperature
+        probabilities_BV = logits_BV.softmax(-1)
+        peak_B, likeliest_B = logits_BV.max(-1)
+        total_B = peak_B - probabilities_BV.amax(-1).log()  # logsumexp
+        if total_B.isnan().any():  # as it is where a single logit is
             raise StageFailed(
                 "the model's logits are not numbers",
                 where=role,
                 remedy="check model.dtype, or lower the learning_rate of the stage that made it",
             )
-        if draws is None:
-            ids_B = logits_BV.argmax(-1)
-        else:
-            logits_BV /= temperature
-            ids_B = draw(logits_BV.softmax(-1), draws[alive, step])
-        _record([found[i] for i in alive], logits_BV, ids_B, stop_ids)
+        ids_B = likeliest_B if draws is None else draw(probabilities_BV, draws[alive, step])
+        logprob_B = logits_BV.gather(1, ids_B[:, None])[:, 0] - total_B
+        entropy_B = total_B - torch.linalg.vecdot(probabilities_BV, logits_BV)
+        _record([found[i] for i in alive], ids_B, logprob_B, entropy_B, stop_ids)
         going = [place for place, i in enumerate(alive) if not found[i].ended]
         if not going:
             break
@@ -95,11 +98,10 @@ def _pick(weights_BN: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:
     return place_B[:, 0], ((at_B - (end_B - weight_B)) / weight_B).clamp_min(0)
 
 
-def _record(rows: Sequence[Decoded], logits_BV: Tensor, ids_B: Tensor, stop_ids: frozenset[int]) -> None:
+def _record(
+    rows: Sequence[Decoded], ids_B: Tensor, logprob_B: Tensor, entropy_B: Tensor, stop_ids: frozenset[int]
+) -> None:
     """Add the new token to each row that has not ended."""
-    total_B = logits_BV.logsumexp(-1)
-    entropy_B = total_B - ((logits_BV - total_B[:, None]).exp() * logits_BV).sum(-1)
-    logprob_B = logits_BV.gather(1, ids_B[:, None])[:, 0] - total_B
     given = zip(rows, ids_B.tolist(), logprob_B.tolist(), entropy_B.tolist(), strict=True)
     for row, token, logprob, entropy in given:
         if not row.ended:

