@@ -34,6 +34,19 @@ def ratio_off_one(history: History) -> str | None:
     return None
 
 
+def kl_runs_away(history: History) -> str | None:
+    """A controller moves its coefficient by a fifth of the share it is asked to; a fast policy outruns it."""
+    if "kl_target" not in history[0]:
+        return None
+    target, coef = history[-1]["kl_target"], history[-1]["kl_coef"]
+    if _always(history, "objective/kl", lambda kl: kl > 2 * target):
+        return (
+            f"KL has been above twice its target of {target:g} for {LATELY} iterations, though kl_coef has come from "
+            f"{history[0]['kl_coef']:.2g} to {coef:.2g} -> lower learning_rate or kl_horizon, or raise kl_coef"
+        )
+    return None
+
+
 def fewer_ends(history: History) -> str | None:
     """The share of answers that end by themselves has halved since the first iteration."""
     first = history[0]["objective/eos_rate"]
@@ -77,7 +90,15 @@ def proxy_alone_rises(history: History) -> str | None:
 
 ALARMS: dict[str, Callable[[History], str | None]] = {
     alarm.__name__: alarm
-    for alarm in (negative_kl, ratio_off_one, fewer_ends, clipped_often, useless_value_model, proxy_alone_rises)
+    for alarm in (
+        negative_kl,
+        kl_runs_away,
+        ratio_off_one,
+        fewer_ends,
+        clipped_often,
+        useless_value_model,
+        proxy_alone_rises,
+    )
 }
 
 

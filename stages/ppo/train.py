@@ -276,6 +276,7 @@ def _figures(config: Loop, updater: Updater, position: Position) -> dict[str, fl
         **figures,
         "policy/num_skipped_steps": updater.num_skipped,
         "kl_coef": position.kl.coef,
+        **({} if config.kl_target is None else {"kl_target": config.kl_target}),
         "lr": updater.optimizer.param_groups[0]["lr"],
         "episode": (position.iteration + 1) * config.rollout_batch_size,
     }

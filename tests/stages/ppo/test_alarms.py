@@ -8,6 +8,8 @@ from stages.ppo.alarms import ALARMS, raised
 
 HEALTHY = {
     "objective/kl": 1.0,
+    "kl_target": 1.5,
+    "kl_coef": 0.1,
     "policy/ratio_deviation": 1e-5,
     "objective/eos_rate": 0.9,
     "policy/clipfrac_avg": 0.03,
@@ -24,6 +26,7 @@ def history(*columns: dict[str, list[float]], length: int = 12) -> list[dict[str
 
 SICK = {
     "negative_kl": {"objective/kl": [1.0] * 9 + [-0.2] * 3},
+    "kl_runs_away": {"objective/kl": [2.0] * 9 + [3.2] * 3},
     "ratio_off_one": {"policy/ratio_deviation": [0.0] * 11 + [0.3]},
     "fewer_ends": {"objective/eos_rate": [0.9] * 9 + [0.4] * 3},
     "clipped_often": {"policy/clipfrac_avg": [0.05] * 9 + [0.3] * 3},
@@ -51,7 +54,7 @@ def test_alarm_is_raised_with_a_remedy_and_only_once(name: str) -> None:
     assert raised(history(SICK[name]), before=[name]) == {}
 
 
-@pytest.mark.parametrize("name", ["negative_kl", "fewer_ends", "clipped_often"])
+@pytest.mark.parametrize("name", ["negative_kl", "kl_runs_away", "fewer_ends", "clipped_often"])
 def test_one_bad_iteration_raises_nothing(name: str) -> None:
     ((metric, values),) = SICK[name].items()
     assert raised(history({metric: [*([values[0]] * 11), values[-1]]})) == {}
