@@ -75,7 +75,7 @@ class Growing:
         found = scaled_dot_product_attention(
             grouped, keys[:, :, seen], values[:, :, seen], attn_mask=self._visible(window), scale=scaling
         )
-        return found.reshape(1, num_rows, num_heads, size).transpose(1, 2)
+        return found.reshape(1, num_rows, num_heads, -1).transpose(1, 2)
 
     def _stored(self, prompts: Ragged, new: Tensor) -> Tensor:
         """The prompts' keys or values [1, G, N, d] as the rows' cache; zero where a row holds nothing."""

@@ -7,6 +7,8 @@ backward. Here backward keeps the input and one number a token. On a CPU forward
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,26 +20,33 @@ def fuse(model: nn.Module) -> None:
     """Let every norm that computes what `_Fused` does compute it so; harmless when repeated."""
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon") and _is_plain(module):
-            # The same weights and state under a class that has another forward.
-            module.__class__ = type(f"Fused{type(module).__name__}", (_Forward, type(module)), {})
+            module.__class__ = _fused_class(type(module))  # the same weights and state with another forward
 
 
-class _Forward:
+@cache
+def _fused_class(own: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Fused{own.__name__}", (FusedForward, own), {})
+
+
+class FusedForward:
     weight: Tensor
     variance_epsilon: float
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():  # the same arithmetic without what autograd keeps
+        if not torch.is_grad_enabled():  # as in lora.py: the call itself costs
             return _normed(hidden_states, self.weight, self.variance_epsilon)[0]
         return _Fused.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @torch.no_grad()
 def _is_plain(module: Any) -> bool:
-    """Some families scale by 1 + weight, or in another order: tried on a row."""
-    if isinstance(module, _Forward):
+    """Some families scale by 1 + weight, or round in another order: tried on a row, with weights that are not one."""
+    if isinstance(module, FusedForward) or getattr(module, "weight", None) is None:
         return False
-    row = torch.linspace(-2, 3, module.weight.shape[-1], dtype=module.weight.dtype, device=module.weight.device)[None]
+    module = copy.deepcopy(module)
+    count, like = module.weight.shape[-1], {"dtype": module.weight.dtype, "device": module.weight.device}
+    module.weight.copy_(torch.linspace(0.3, 2.1, count, **like))
+    row = torch.linspace(-2, 3, count, **like)[None]
     return torch.equal(module(row), _normed(row, module.weight, module.variance_epsilon)[0])
 
 

@@ -118,7 +118,7 @@ class Ragged:
             if before is not None and before[0].shape[2]:
                 k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
             if q.shape[2]:
-                outputs.append(causal(q, k, v, scaling, window, self._biases))
+                outputs.append(causal(q, k, v, scaling=scaling, window=window, biases=self._biases))
             return k, v
 
         opening = behind(None)

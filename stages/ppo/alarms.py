@@ -35,11 +35,12 @@ def ratio_off_one(history: History) -> str | None:
 
 
 def kl_runs_away(history: History) -> str | None:
-    """A controller moves its coefficient by a fifth of the share it is asked to; a fast policy outruns it."""
+    """A controller moves its coefficient by at most 0.2 * batch / kl_horizon of itself; a fast policy outruns it."""
     if "kl_target" not in history[0]:
         return None
     target, coef = history[-1]["kl_target"], history[-1]["kl_coef"]
-    if _always(history, "objective/kl", lambda kl: kl > 2 * target):
+    falls = history[-1]["objective/kl"] < history[-LATELY:][0]["objective/kl"]
+    if _always(history, "objective/kl", lambda kl: kl > 2 * target) and not falls:
         return (
             f"KL has been above twice its target of {target:g} for {LATELY} iterations, though kl_coef has come from "
             f"{history[0]['kl_coef']:.2g} to {coef:.2g} -> lower learning_rate or kl_horizon, or raise kl_coef"

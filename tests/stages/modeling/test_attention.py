@@ -14,10 +14,10 @@ from stages.modeling.attention import _WrittenOut, causal
 
 
 def given(num_queries: int, num_keys: int, dtype: torch.dtype = torch.float32, num_groups: int = 2) -> list[Tensor]:
-    """Query of 6 heads, key, value and a gradient, of size 8."""
+    """Query of 6 heads and key of size 8, value and a gradient of size 5."""
     generator = torch.Generator().manual_seed(num_queries)
-    shapes = [(6, num_queries), (num_groups, num_keys), (num_groups, num_keys), (6, num_queries)]
-    return [torch.randn(1, heads, tokens, 8, generator=generator).to(dtype) for heads, tokens in shapes]
+    shapes = [(6, num_queries, 8), (num_groups, num_keys, 8), (num_groups, num_keys, 5), (6, num_queries, 5)]
+    return [torch.randn(1, *shape, generator=generator).to(dtype) for shape in shapes]
 
 
 def by_torch(
@@ -38,21 +38,30 @@ def with_gradients(function: Any, query: Tensor, key: Tensor, value: Tensor, gra
 
 
 @pytest.mark.parametrize(("num_queries", "num_keys", "window"), [(1, 1, None), (7, 7, None), (5, 12, None), (5, 12, 4)])
+@pytest.mark.parametrize("num_groups", [1, 2, 6])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
 def test_values_and_gradients_are_those_of_torch(
-    num_queries: int, num_keys: int, window: int | None, dtype: torch.dtype, tolerance: float
+    num_queries: int, num_keys: int, window: int | None, num_groups: int, dtype: torch.dtype, tolerance: float
 ) -> None:
-    tensors = given(num_queries, num_keys, dtype)
-    ours = with_gradients(lambda *qkv: causal(*qkv, 0.3, window, {}), *tensors)
+    tensors = given(num_queries, num_keys, dtype, num_groups)
+    ours = with_gradients(lambda *qkv: causal(*qkv, scaling=0.3, window=window, biases={}), *tensors)
     theirs = with_gradients(lambda *qkv: by_torch(*qkv, window, 0.3), *(x.double() for x in tensors))
     for found, wanted in zip(ours, theirs, strict=True):
         assert found.dtype == dtype
         torch.testing.assert_close(found.double(), wanted, atol=tolerance, rtol=0)
 
 
+def test_in_bfloat16_large_scores_cost_a_few_hundredths_and_no_more() -> None:
+    """Scores up to 30, which bfloat16 rounds by up to 0.06."""
+    query, key, value, _ = given(40, 60, torch.bfloat16)
+    found = causal(5 * query, key, value, biases={}).double()
+    wanted = by_torch(*(x.double() for x in (5 * query, key, value)))
+    assert float((found - wanted).norm() / wanted.norm()) < 0.03
+
+
 def test_the_usual_scale_is_that_of_torch() -> None:
     query, key, value, _ = given(4, 6)
-    torch.testing.assert_close(causal(query, key, value, None, None, {}), by_torch(query, key, value))
+    torch.testing.assert_close(causal(query, key, value, biases={}), by_torch(query, key, value))
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
@@ -67,17 +76,19 @@ def test_long_parts_and_other_dtypes_go_to_torch_and_give_the_same(
     window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query, key, value, _ = given(5, 9)
-    short = causal(query, key, value, None, window, {})
+    short = causal(query, key, value, window=window, biases={})
     monkeypatch.setattr(_WrittenOut, "apply", None)  # would raise
-    torch.testing.assert_close(causal(*(x.double() for x in (query, key, value)), None, window, {}).float(), short)
+    torch.testing.assert_close(
+        causal(*(x.double() for x in (query, key, value)), window=window, biases={}).float(), short
+    )
     monkeypatch.setattr(attention, "MAX_PAIRS", {torch.float32: 5 * 9 - 1})
-    torch.testing.assert_close(causal(query, key, value, None, window, {}), short)
+    torch.testing.assert_close(causal(query, key, value, window=window, biases={}), short)
 
 
 def test_what_is_added_to_the_scores_is_made_once_for_each_size() -> None:
     biases: dict[Any, Tensor] = {}
     for num_queries, num_keys in ((4, 6), (4, 6), (4, 7)):
         query, key, value, _ = given(num_queries, num_keys)
-        causal(query, key, value, None, None, biases)
-        causal(query, key, value, None, 2, biases)
+        causal(query, key, value, biases=biases)
+        causal(query, key, value, window=2, biases=biases)
     assert len(biases) == 4

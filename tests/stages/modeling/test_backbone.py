@@ -57,6 +57,14 @@ def trained(backbone: Backbone, *roles: str) -> set[str]:
     return {role for role in roles if all(p.requires_grad for p in backbone.parameters(role).values())}
 
 
+def test_norms_of_a_loaded_model_are_fused(kind: ModelConfig) -> None:
+    backbone = open_backbone(kind)
+    backbone.load("policy", BASE, trainable=True)
+    with backbone.model("policy") as model:
+        norms = [type(module).__name__ for module in model.modules() if "RMSNorm" in type(module).__name__]
+    assert norms and set(norms) == {"FusedLlamaRMSNorm"}
+
+
 def test_base_role_equals_the_untouched_model_bitwise_when_other_adapters_exist(
     backbone: Backbone, tiny_model: Path, policies: list[Path]
 ) -> None:

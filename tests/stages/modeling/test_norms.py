@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
+from transformers.models.flex_olmo.modeling_flex_olmo import FlexOlmoRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from stages.modeling.norms import _Fused, fuse
@@ -49,17 +49,20 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda *given: _Fused.apply(*given, 1e-3), (x, weight))
 
 
-def test_a_norm_of_another_formula_is_left_alone() -> None:
-    gemma, shifted = GemmaRMSNorm(32), norm(torch.float32)
+def test_a_norm_of_another_formula_or_order_is_left_alone() -> None:
+    """FlexOlmo multiplies before it rounds, which in bfloat16 is the same only while its weights are one."""
+    rounded_last, shifted, bare = FlexOlmoRMSNorm(32).bfloat16(), norm(torch.float32), norm(torch.float32)
 
     class ShiftedRMSNorm(LlamaRMSNorm):
         def forward(self, hidden_states: Tensor) -> Tensor:
             return super().forward(hidden_states) + 1  # type: ignore[no-any-return]
 
-    shifted.__class__ = ShiftedRMSNorm
-    for module in (gemma, shifted):
+    shifted.__class__, bare.weight = ShiftedRMSNorm, None
+    for module in (rounded_last, shifted, bare):
+        own = type(module)
         fuse(module)
-    assert (type(gemma), type(shifted)) == (GemmaRMSNorm, ShiftedRMSNorm)
+        assert type(module) is own
+    assert torch.equal(rounded_last.weight, torch.ones(32).bfloat16())
 
 
 def test_fusing_twice_is_fusing_once_and_a_copy_keeps_its_own_weight() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipeline.contract import Artifact, ModelConfig
+from pipeline.errors import StageFailed
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.growing import ROOM, Growing
 from stages.modeling.ragged import Group, Ragged
@@ -144,3 +145,12 @@ def test_greedy_takes_the_likeliest_token_and_tells_its_probability_at_temperatu
     rows = Sequences(PROMPTS, [row.ids for row in found])
     logprobs_BR, _ = logprobs_and_entropy(policy, "policy", rows)
     torch.testing.assert_close(torch.tensor([row.logprobs for row in found]), logprobs_BR, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_a_single_logit_that_is_not_a_number_ends_the_stage(policy: Backbone, greedy: bool) -> None:
+    draws = None if greedy else torch.rand(1, 3, dtype=torch.float64)
+    with torch.no_grad():
+        policy.lm_head("policy")[77] = torch.nan  # of a token that no prompt holds
+    with pytest.raises(StageFailed, match="not numbers"):
+        decode(policy, "policy", [[5, 6]], draws, stop_ids=frozenset(), max_new_tokens=3, temperature=1.0)
