@@ -108,7 +108,10 @@ class Ragged:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
         """Part by part: a prompt sees the opening and, causally, itself; an answer its whole prompt and itself."""
-        sizes = [self.opening, *(length for lengths in self.lengths for length in lengths)]
+        groups = [
+            lengths if len(lengths) > 2 else [sum(lengths)] for lengths in self.lengths
+        ]  # a plain row is one part
+        sizes = [self.opening, *(length for lengths in groups for length in lengths)]
         parts = zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
         outputs = []
 
@@ -122,7 +125,7 @@ class Ragged:
             return k, v
 
         opening = behind(None)
-        for _, *answers in self.lengths:
+        for _, *answers in groups:
             prompt = behind(opening)
             for _ in answers:
                 behind(prompt)
