@@ -13,8 +13,8 @@ from stages.modeling.precision import weights_dtype
 # Reached by training steps on one core of an AMD Zen 3 server, attention and all: 0.6 of what its products alone reach.
 FLOPS_A_CORE = 40e9
 # Kept for backward, bytes a token, layer and hidden unit: measured on SmolLM2-135M with LoRA on a CPU, rows of 110 to
-# 620 tokens (56 to 73 in bfloat16, 123 in float32 at 245). Korthikanti et al. 2022 count 34 for 16 bits, without adapters
-# and attention's probabilities.
+# 620 tokens (56 to 73 in bfloat16, 123 in float32 at 245). Korthikanti et al. 2022 count 34 for 16 bits, without
+# adapters and attention's probabilities.
 ACTIVATION_BYTES = {"bfloat16": 74, "float32": 130}
 
 
