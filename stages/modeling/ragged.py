@@ -108,9 +108,8 @@ class Ragged:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
         """Part by part: a prompt sees the opening and, causally, itself; an answer its whole prompt and itself."""
-        groups = [
-            lengths if len(lengths) > 2 else [sum(lengths)] for lengths in self.lengths
-        ]  # a plain row is one part
+        # A prompt with one answer, or none, is one part.
+        groups = [lengths if len(lengths) > 2 else [sum(lengths)] for lengths in self.lengths]
         sizes = [self.opening, *(length for lengths in groups for length in lengths)]
         parts = zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
         outputs = []

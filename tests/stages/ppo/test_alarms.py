@@ -60,6 +60,10 @@ def test_one_bad_iteration_raises_nothing(name: str) -> None:
     assert raised(history({metric: [*([values[0]] * 11), values[-1]]})) == {}
 
 
+def test_kl_that_comes_back_to_its_target_raises_nothing() -> None:
+    assert raised(history({"objective/kl": [9.0 - 0.4 * i for i in range(12)]})) == {}
+
+
 def test_run_without_value_model_or_second_reward_model_can_be_judged() -> None:
     bare = [{k: v for k, v in row.items() if k not in {"value/explained_variance", "objective/check_scores"}}
             for row in history()]  # fmt: skip
