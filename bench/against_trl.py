@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +25,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from hardware import describe, device, finish, multiplies_bfloat16, peak_mb
 
 ROOT = Path(__file__).parents[1]
 HELPDESK = ROOT / "data" / "helpdesk"
@@ -43,7 +43,7 @@ def main() -> int:
     if options.profile:
         return _profile(options)
     rounds = [{name: _run(name) for name in options.contenders} for _ in range(options.repeats)]
-    print(f"\n{options.workload}, {options.rows} rows, {options.batch} a forward, {_machine()}, ", end="")
+    print(f"\n{options.workload}, {options.rows} rows, {options.batch} a forward, {describe()}, ", end="")
     print(f"{options.repeats} rounds, threads {options.threads}")
     heads = f"{'tokens/s':>10}{'min':>8}{'max':>8}{'peak MB':>9}{'first loss':>12}{'limit':>8}"
     print(f"{'':10}{heads}   ours is faster by (min, max)")
@@ -103,21 +103,17 @@ def _run(name: str) -> dict[str, Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _machine() -> str:
-    from stages.modeling.precision import cpu_multiplies_bfloat16
-
-    native = "with" if cpu_multiplies_bfloat16() else "without"
-    return f"{platform.machine()} {native} bfloat16 products, {os.cpu_count()} cores"
-
-
 def _profile(options: argparse.Namespace) -> int:
     """Where ours spends its time. The profiler takes some itself, most of all from small operators."""
     from torch.profiler import ProfilerActivity, profile
 
     options.worker = "ours"
-    watch = profile(activities=[ProfilerActivity.CPU])
+    activities, order = [ProfilerActivity.CPU], "self_cpu_time_total"
+    if device() == "cuda":
+        activities, order = [*activities, ProfilerActivity.CUDA], "self_cuda_time_total"
+    watch = profile(activities=activities)
     found = _worker(options, watch)
-    print(watch.key_averages().table(sort_by="self_cpu_time_total", row_limit=options.profile))
+    print(watch.key_averages().table(sort_by=order, row_limit=options.profile, max_name_column_width=60))
     print(f"{found['tokens']} tokens in {found['seconds']:.1f} s, the profiler included")
     return 0
 
@@ -151,8 +147,7 @@ def _worker(options: argparse.Namespace, watch: AbstractContextManager[Any] | No
             from trl_train import train
 
             found = train(options, model, chat, rows, batch, Path(folder))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return {**found, "tokens": sum(row.num_tokens for row in rows), "peak_mb": peak}
+    return {**found, "tokens": sum(row.num_tokens for row in rows), "peak_mb": peak_mb()}
 
 
 def _ours(
@@ -205,6 +200,7 @@ def _ours(
     with watch:
         start = time.perf_counter()
         train()
+        finish()
         seconds = time.perf_counter() - start
     return {"seconds": seconds, "first_loss": losses[0]}
 
@@ -214,11 +210,11 @@ def _limit(options: argparse.Namespace, model: Any, rows: list[Any]) -> dict[str
     from limits import Shapes, operations, product_rate
 
     from stages.modeling.locate import locate
-    from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
 
     shapes = Shapes.of(locate(model).path, 0 if options.full else 16)
     tokens, predicted = sum(row.num_computed for row in rows), sum(row.num_predicted for row in rows)
-    rate = product_rate(shapes, weights_dtype(model, cpu_multiplies_bfloat16()), tokens * options.batch // len(rows))
+    dtype = "bfloat16" if multiplies_bfloat16() else "float32"
+    rate = product_rate(shapes, dtype, tokens * options.batch // len(rows))
     return {"seconds": operations(options.workload, shapes, tokens, predicted) / rate, "first_loss": None}
 
 

@@ -16,10 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from hardware import describe, device, finish
 
 WORKLOADS = ("sft", "rm", "dpo", "ppo")
 SECONDS_A_PASS = 3.0
@@ -111,10 +113,10 @@ def product_rate(shapes: Shapes, dtype_name: str, rows: int, *, backward: bool =
     import torch
     from torch.nn.functional import linear
 
-    dtype = getattr(torch, dtype_name)
-    weights = [[torch.randn(shape, dtype=dtype) for shape in shapes.layer] for _ in range(shapes.num_layers)]
-    inputs = {inner: torch.randn(rows, inner, dtype=dtype) for _, inner in shapes.layer}
-    slopes = {out: torch.randn(rows, out, dtype=dtype) for out, _ in shapes.layer}
+    like: Any = {"dtype": getattr(torch, dtype_name), "device": device()}
+    weights = [[torch.randn(shape, **like) for shape in shapes.layer] for _ in range(shapes.num_layers)]
+    inputs = {inner: torch.randn(rows, inner, **like) for _, inner in shapes.layer}
+    slopes = {out: torch.randn(rows, out, **like) for out, _ in shapes.layer}
 
     def seconds(num_layers: int) -> float:
         start = time.perf_counter()
@@ -123,6 +125,7 @@ def product_rate(shapes: Shapes, dtype_name: str, rows: int, *, backward: bool =
                 linear(inputs[weight.shape[1]], weight)
                 if backward:
                     slopes[weight.shape[0]] @ weight
+        finish()
         return time.perf_counter() - start
 
     seconds(1)  # warms up
@@ -153,7 +156,7 @@ def main() -> int:
     measured = {dtype: rates(shapes, dtype, options.rows, options.batch) for dtype in options.dtypes}
     tuning = f"LoRA r={options.rank}" if options.rank else "every weight trained"
     print(f"{options.model}: {shapes.body / 1e6:.1f} M weights in the layers, {tuning}")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, threads {options.threads}, torch {torch.__version__}")
+    print(f"{describe()}, threads {options.threads}")
     for dtype, found in measured.items():
         print(
             f"{dtype}: {found['many'] / 1e9:.1f} GFLOP/s at {options.rows} rows, "

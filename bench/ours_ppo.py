@@ -7,13 +7,14 @@ evaluation. Rollout lasts until the last answer is written; score is the rest of
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from hardware import finish, peak_mb
 
 PHASES = ("rollout", "score", "update")
 
@@ -23,7 +24,7 @@ def main() -> int:
     job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         found = _steps(job, Path(folder))
-    found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    found["peak_mb"] = peak_mb()
     print("RESULT " + json.dumps(found), flush=True)
     return 0
 
@@ -67,6 +68,7 @@ def _steps(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         marks += [written[-1], time.perf_counter()]
         for _ in range(config.num_ppo_epochs):
             updater.step(experience, experience.micro_batches)
+        finish()
         marks.append(time.perf_counter())
         steps.append({phase: marks[i + 1] - marks[i] for i, phase in enumerate(PHASES)})
         new_tokens.append(sum(map(len, experience.completions)))

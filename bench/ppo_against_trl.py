@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,8 @@ import tempfile
 import venv
 from pathlib import Path
 from typing import Any
+
+from hardware import describe, multiplies_bfloat16, peak_mb
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(__file__).parent / ".venv-trl-1.12"
@@ -140,8 +140,7 @@ def _result(name: str, command: list[str]) -> dict[str, Any]:
 
 
 def _print(options: argparse.Namespace, job: dict[str, Any], rounds: list[dict[str, Any]]) -> None:
-    native = "with" if job["native"] else "without"
-    machine = f"{platform.machine()} {native} bfloat16 products, {os.cpu_count()} cores, threads {options.threads}"
+    machine = f"{job['machine']}, threads {options.threads}"
     prompt_tokens = sum(map(len, job["prompts"]))
     print(f"\n{machine}; {options.repeats} rounds of {options.steps} steps; ours in {job['dtype']}")
     print(f"a step: {options.batch} prompts of {prompt_tokens} tokens, {options.new} new each, {options.epochs} epochs")
@@ -173,9 +172,9 @@ def _prepare(options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]
     from pipeline.contract import LoraConfig, ModelConfig
     from stages.modeling.chat import load_chat
     from stages.modeling.locate import locate
-    from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
+    from stages.modeling.precision import weights_dtype
 
-    model, native = ModelConfig(model_name_or_path=options.model, lora=LoraConfig()), cpu_multiplies_bfloat16()
+    model, native = ModelConfig(model_name_or_path=options.model, lora=LoraConfig()), multiplies_bfloat16()
     folder = str(Path(locate(model).path).absolute())
     chat = load_chat(model)
     prompts = read_prompts(chat, options.data)[: options.batch]
@@ -183,7 +182,7 @@ def _prepare(options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]
         sys.exit(f"{options.data} holds {len(prompts)} prompts, fewer than --batch {options.batch}")
     return {
         "model": folder, "prompts": prompts, "pad_id": chat.pad_id, "dtype": weights_dtype(model, native),
-        "native": native, "new": options.new, "epochs": options.epochs, "num_steps": options.steps + 1,
+        "machine": describe(), "new": options.new, "epochs": options.epochs, "num_steps": options.steps + 1,
         "threads": options.threads, "learning_rate": LEARNING_RATE,
     }  # fmt: skip
 
@@ -202,7 +201,7 @@ def _limit(options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
     return {
         "steps": [seconds, seconds],
         "new_tokens": [episodes.new_tokens],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "peak_mb": peak_mb(),
     }
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hardware import describe, finish
 
 if TYPE_CHECKING:
     from stages.modeling.backbone import Backbone
@@ -42,7 +43,7 @@ def main() -> int:
     theirs = _as_trl_has_it(model, backbone)
     prompts = read_prompts(chat, options.data)
 
-    print(f"{platform.machine()}, {os.cpu_count()} cores, threads {options.threads}, {backbone.dtype_name}, ", end="")
+    print(f"{describe()}, threads {options.threads}, {backbone.dtype_name}, ", end="")
     print(f"{options.new} new tokens, {options.pairs} pairs after one that is not counted")
     print(f"{'':8}{'ours tok/s':>11}{'transformers':>14}   ours is faster by (min, max)")
     for layout in options.layouts:
@@ -109,6 +110,7 @@ def _seconds(
 ) -> float:
     start = time.perf_counter()
     written = write(model, chat, rows, new, turn)
+    finish()
     seconds = time.perf_counter() - start
     if written != len(rows) * new:
         print(f"{write.__name__} wrote {written} tokens of {len(rows) * new}: an answer ended early")

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from hardware import device, finish, peak_mb
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -31,8 +32,7 @@ def main() -> int:
     trainer = _trainer(job, phases)
     phases.listen()
     trainer.train()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    result = {"steps": phases.steps, "new_tokens": phases.new_tokens, "peak_mb": peak}
+    result = {"steps": phases.steps, "new_tokens": phases.new_tokens, "peak_mb": peak_mb()}
     print("RESULT " + json.dumps(result), flush=True)
     return 0
 
@@ -55,20 +55,20 @@ class Phases:
 
         def batch_generation(model: Any, queries: Any, *rest: Any, **named: Any) -> Any:
             found = generate(model, queries, *rest, **named)
-            self._written, self._scored = time.perf_counter(), 0.0
+            self._written, self._scored = _now(), 0.0
             self.new_tokens.append(int(found[0][:, queries.shape[1] :].numel()))
             return found
 
         def timed_forward(*given: Any, **named: Any) -> Any:
             if torch.is_grad_enabled() and not self._scored:
-                self._scored = time.perf_counter()
+                self._scored = _now()
             return forward(*given, **named)
 
         module.batch_generation, module.forward = batch_generation, timed_forward
-        self._start = time.perf_counter()
+        self._start = _now()
 
     def step_ends(self) -> None:
-        end = time.perf_counter()
+        end = _now()
         self.steps.append(
             {
                 "rollout": self._written - self._start,
@@ -77,6 +77,11 @@ class Phases:
             }
         )
         self._start = end
+
+
+def _now() -> float:
+    finish()
+    return time.perf_counter()
 
 
 def _trainer(job: dict[str, Any], phases: Phases) -> Any:
@@ -115,7 +120,7 @@ def _trainer(job: dict[str, Any], phases: Phases) -> Any:
         output_dir=job["folder"], per_device_train_batch_size=job["micro_batch"],
         gradient_accumulation_steps=batch // job["micro_batch"], total_episodes=batch * job["num_steps"],
         num_ppo_epochs=job["epochs"], response_length=job["new"], temperature=1.0, learning_rate=job["learning_rate"],
-        num_sample_generations=0, report_to="none", save_strategy="no", seed=0, use_cpu=True,
+        num_sample_generations=0, report_to="none", save_strategy="no", seed=0, use_cpu=device() == "cpu",
         disable_tqdm=True, logging_steps=1,
     )  # fmt: skip
     return PPOTrainer(

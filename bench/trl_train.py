@@ -1,4 +1,4 @@
-"""TRL's trainers on the rows of against_trl.py; their bf16 autocast only where the processor has such products."""
+"""TRL's trainers on the rows of against_trl.py; their bf16 autocast only where the hardware has such products."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ def train(
     options: argparse.Namespace, model: ModelConfig, chat: Chat, rows: list[Row], batch: dict[str, int], folder: Path
 ) -> dict[str, Any]:
     """Seconds of the training call, and of the reference pass where the constructor takes it; the first loss."""
-    from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
+    from hardware import device, finish, multiplies_bfloat16
 
-    best, native = options.worker == "trl-best", cpu_multiplies_bfloat16()
+    from stages.modeling.precision import weights_dtype
+
+    best, native = options.worker == "trl-best", multiplies_bfloat16()
+    # Trained whole, weights stay float32 and are cast by autocast, ours as theirs.
+    autocast = native and (not best or options.full)
     settings: dict[str, Any] = {
         **batch, "output_dir": str(folder), "num_train_epochs": 1, "report_to": "none", "save_strategy": "no",
-        "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "bf16": native and not best,
+        "use_cpu": device() == "cpu", "disable_tqdm": True, "logging_steps": 1, "bf16": autocast,
         "gradient_checkpointing": not best,
     }  # fmt: skip
     dtype = weights_dtype(model, native) if best else "float32"
@@ -34,6 +38,7 @@ def train(
     trainer = _trainer(options, model, chat, rows, settings, dtype, beforehand=beforehand)
     built = time.perf_counter()
     trainer.train()
+    finish()
     seconds = time.perf_counter() - built
     if beforehand:  # what building it took more than one that computes nothing
         again = time.perf_counter()

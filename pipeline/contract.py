@@ -86,7 +86,7 @@ class ModelConfig(Frozen):
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
     lora: LoraConfig | None = None  # left out: every weight is trained
     trust_remote_code: bool = False  # runs code from the model's repository; leave off unless you read it
-    attn_implementation: Literal["sdpa", "eager"] | None = None  # left out: row by row on a CPU, sdpa on a GPU
+    attn_implementation: Literal["sdpa", "eager"] | None = None  # left out: our own, without padding
 
 
 class DataSource(Frozen):

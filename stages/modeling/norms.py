@@ -2,7 +2,8 @@
 
 transformers writes it as eight operators, each with a tensor of its own and most of them in float32, kept for
 backward. Here backward keeps the input and one number a token. On a CPU forward and backward of 370 tokens of 576 take
-0.9 ms instead of 2.1 in bfloat16 and 0.4 instead of 0.9 in float32 (2 cores with AMX, torch 2.13).
+0.9 ms instead of 2.1 in bfloat16 and 0.4 instead of 0.9 in float32 (2 cores with AMX, torch 2.13). On a GPU torch's
+own kernel does it, which rounds once where transformers rounds twice.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class FusedForward:
     variance_epsilon: float
 
     def forward(self, hidden_states: Tensor) -> Tensor:
+        if hidden_states.device.type == "cuda":
+            return torch.nn.functional.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
         if not torch.is_grad_enabled():  # as in lora.py: the call itself costs
             return _normed(hidden_states, self.weight, self.variance_epsilon)[0]
         return _Fused.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-any-return, no-untyped-call]

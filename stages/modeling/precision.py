@@ -23,9 +23,19 @@ def weights_dtype(model: ModelConfig, multiplies_bfloat16: bool | None = None) -
         return model.dtype
     if model.lora is None:
         return "float32"
-    if multiplies_bfloat16 is None:  # most GPUs do; plan must not load torch to ask
-        multiplies_bfloat16 = any(Path(file).exists() for file in GPU_FILES) or cpu_multiplies_bfloat16()
-    return "bfloat16" if multiplies_bfloat16 else "float32"
+    return "bfloat16" if _known(multiplies_bfloat16) else "float32"
+
+
+def mixes_bfloat16(model: ModelConfig, multiplies_bfloat16: bool | None = None) -> bool:
+    """Whether float32 weights are cast to bfloat16 for each product (Micikevicius et al. 2018): all trained, `auto`."""
+    return model.dtype == "auto" and model.lora is None and _known(multiplies_bfloat16)
+
+
+def _known(multiplies_bfloat16: bool | None) -> bool:
+    if multiplies_bfloat16 is not None:
+        return multiplies_bfloat16
+    # Most GPUs do; plan must not load torch to ask.
+    return any(Path(file).exists() for file in GPU_FILES) or cpu_multiplies_bfloat16()
 
 
 @cache

@@ -6,8 +6,8 @@ sees the prompt and itself. And what all prompts of a forward begin with, such a
 before them all, once (`opening`). Everything but attention works token by token in the models that
 backbone.py lets in, so nothing else has to know.
 
-On a CPU attention goes part by part (`attend`, registered with transformers under NAME); elsewhere one
-kernel call with a dense mask does the same.
+Attention (`attend`, registered with transformers under NAME) goes part by part, or on a GPU in one kernel call for
+all parts; transformers' own with a dense mask does the same, for more work.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, chain
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import ModelError
+from stages.modeling import varlen
 from stages.modeling.attention import causal
 
 NAME = "posttune_ragged"
@@ -107,32 +109,42 @@ class Ragged:
     def attention(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
-        """Part by part: a prompt sees the opening and, causally, itself; an answer its whole prompt and itself."""
-        # A prompt with one answer, or none, is one part.
-        groups = [lengths if len(lengths) > 2 else [sum(lengths)] for lengths in self.lengths]
-        sizes = [self.opening, *(length for lengths in groups for length in lengths)]
-        parts = zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
+        """A prompt sees the opening and, causally, itself; an answer its whole prompt and itself."""
+        if varlen.fits(query, value):
+            plan = self._kept.get("plan") or self._kept.setdefault("plan", self._plan(query.device))
+            return varlen.attention(plan, query, key, value, scaling=scaling, window=window)
+        queries, keys, values = (x.split(self._pieces, dim=2) for x in (query, key, value))
         outputs = []
-
-        def behind(before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-            """The next part's attention; returns all keys and values that it saw, for what lies behind it."""
-            q, k, v = next(parts)
-            if before is not None and before[0].shape[2]:
-                k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
-            if q.shape[2]:
-                outputs.append(causal(q, k, v, scaling=scaling, window=window, biases=self._biases))
-            return k, v
-
-        opening = behind(None)
-        for _, *answers in groups:
-            prompt = behind(opening)
-            for _ in answers:
-                behind(prompt)
+        for sees in self._parts:
+            k, v = (x[sees[-1]] if len(sees) == 1 else torch.cat([x[i] for i in sees], dim=2) for x in (keys, values))
+            biases = self._kept.setdefault("biases", {})
+            outputs.append(causal(queries[sees[-1]], k, v, scaling=scaling, window=window, biases=biases))
         return torch.cat(outputs, dim=2)
 
     @cached_property
-    def _biases(self) -> dict[Any, Tensor]:
-        """What attention adds to the scores of each part, by its size: every layer wants the same."""
+    def _pieces(self) -> list[int]:
+        """Tokens of the opening, then of each group's prompt and answers; a prompt with one answer is one piece."""
+        groups = (lengths if len(lengths) > 2 else [sum(lengths)] for lengths in self.lengths)
+        return [self.opening, *chain.from_iterable(groups)]
+
+    @cached_property
+    def _parts(self) -> list[list[int]]:
+        """For each piece that holds tokens, those it sees: the opening, its prompt, itself."""
+        parts, at = [[0]], 1
+        for _, *answers in self.lengths:
+            behind = range(at + 1, at + 1 + len(answers)) if len(answers) > 1 else ()
+            parts += [[0, at], *([0, at, piece] for piece in behind)]
+            at += 1 + len(behind)
+        return [[i for i in sees if self._pieces[i]] for sees in parts if self._pieces[sees[-1]]]
+
+    def _plan(self, device: torch.device) -> varlen.Plan:
+        starts = [0, *accumulate(self._pieces)]
+        stretches = [[range(starts[i], starts[i + 1]) for i in sees] for sees in self._parts]
+        return varlen.Plan.of(stretches, device)
+
+    @cached_property
+    def _kept(self) -> dict[str, Any]:
+        """What attention has worked out for one layer, and the others need too."""
         return {}
 
     def dense_mask(self, device: torch.device, window: int | None = None) -> Tensor:
@@ -190,6 +202,7 @@ def attend(
             where=type(module).__name__,
             remedy="set model.attn_implementation: sdpa",
         )
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotated in float32 where products are bfloat16's
     return ragged.attention(layer, query, key, value, scaling, sliding_window).transpose(1, 2), None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
 from stages.modeling import norms, ragged
 from stages.modeling.locate import Location, locate
-from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
+from stages.modeling.precision import cpu_multiplies_bfloat16, mixes_bfloat16, weights_dtype
 from stages.modeling.ragged import Group, Layout, Ragged
 
 # Models that change the logits after the head; our fused scorer multiplies by the head alone.
@@ -40,8 +40,10 @@ class Backbone(ABC):
         native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_multiplies_bfloat16()
         self.dtype_name = weights_dtype(config, native)
         self.dtype: torch.dtype = getattr(torch, self.dtype_name)
-        # On a CPU attention row by row skips what a mask would only hide; a GPU wants one kernel call.
-        self.attention = config.attn_implementation or ("sdpa" if on_gpu else ragged.NAME)
+        self.mixed = mixes_bfloat16(config, native)
+        self.attention = config.attn_implementation or ragged.NAME
+        if on_gpu:
+            _repeat_exactly()
 
     @abstractmethod
     def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
@@ -65,8 +67,12 @@ class Backbone(ABC):
 
     def hidden(self, role: str, rows: Layout) -> Tensor:
         """Last hidden states [M, D] of all tokens of the rows, before the language-model head."""
-        with self.model(role) as model:
+        with self.model(role) as model, self.products():
             return self._states(model, rows)
+
+    def products(self) -> AbstractContextManager[Any]:
+        """In here float32 weights multiply in bfloat16, if the model does; what is cast for it is kept to the end."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.mixed else nullcontext()
 
     def _states(self, model: Any, rows: Layout) -> Tensor:
         layout: dict[str, Any]
@@ -100,7 +106,8 @@ class Backbone(ABC):
     @property
     def arithmetic(self) -> str:
         """What a result's last digits depend on besides the recipe; a resume must not change it."""
-        return f"{self.dtype_name} on {self.device.type}, attention {self.attention}"
+        products = ", products in bfloat16" if self.mixed else ""
+        return f"{self.dtype_name} on {self.device.type}{products}, attention {self.attention}"
 
     @contextmanager
     def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:
@@ -120,7 +127,7 @@ class Backbone(ABC):
                     model.gradient_checkpointing_disable()
 
     def lm_head(self, role: str) -> Tensor:
-        """The head's weight [V, D] for this role."""
+        """The head's weight [V, D] for this role, in the dtype of its products."""
         with self.model(role) as model:
             text = model.config.get_text_config()
             for name, neutral in LOGIT_FACTORS.items():
@@ -137,7 +144,7 @@ class Backbone(ABC):
                     where=self.location.label,
                     remedy="use a model without it",
                 )
-            return head.weight  # type: ignore[no-any-return]
+            return head.weight.to(torch.bfloat16) if self.mixed else head.weight  # type: ignore[no-any-return]
 
     @property
     @abstractmethod
@@ -186,6 +193,13 @@ class Backbone(ABC):
             where=self.location.label,
             remedy="use a model of plain attention layers, such as Llama, Qwen2, Qwen3, Mistral, Gemma 3 or SmolLM",
         )
+
+
+def _repeat_exactly() -> None:
+    """Have a GPU give the same bits each time, so that a resumed run ends where an unstopped one does."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first product
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a guard for code that reads what it never wrote
 
 
 def _quiet_base(model: Any) -> None:

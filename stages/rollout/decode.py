@@ -15,8 +15,10 @@ from torch import Tensor
 from pipeline.errors import StageFailed
 from stages.modeling.growing import Growing
 from stages.modeling.roles import Backbone
+from stages.rollout.replay import Steps
 
-DROP_AT = 0.25  # the share of ended rows at which dropping them pays for copying the others' cache
+# The share of ended rows at which dropping them pays for copying the others' cache, and on a GPU for recording anew.
+DROP_AT = {"cpu": 0.25, "cuda": 0.75}
 BLOCK = 256  # tokens whose probability is added up before a draw looks at them one by one
 
 
@@ -45,7 +47,21 @@ def decode(
 
     Greedy log-probabilities are those at temperature 1.
     """
-    rows, head_VD = Growing(prompts), backbone.lm_head(role)
+    with backbone.products():  # once for all steps: what it casts it keeps
+        return _decode(backbone, role, prompts, draws, stop_ids, max_new_tokens, temperature)
+
+
+def _decode(
+    backbone: Backbone,
+    role: str,
+    prompts: Sequence[Sequence[int]],
+    draws: Tensor | None,
+    stop_ids: frozenset[int],
+    max_new_tokens: int,
+    temperature: float,
+) -> list[Decoded]:
+    rows, head_VD = Growing(prompts, backbone.device), backbone.lm_head(role)
+    next_states, drop_at = Steps(backbone, role), DROP_AT.get(backbone.device.type, 0.75)
     found = [Decoded() for _ in prompts]
     alive = list(range(len(prompts)))  # the prompt of each row that is still computed
     states_BD = backbone.hidden(role, rows)[rows.last_B]
@@ -62,18 +78,18 @@ def decode(
                 where=role,
                 remedy="check model.dtype, or lower the learning_rate of the stage that made it",
             )
-        ids_B = likeliest_B if draws is None else draw(probabilities_BV, draws[alive, step])
+        ids_B = likeliest_B if draws is None else draw(probabilities_BV, draws[alive, step]).to(logits_BV.device)
         logprob_B = logits_BV.gather(1, ids_B[:, None])[:, 0] - total_B
         entropy_B = total_B - torch.linalg.vecdot(probabilities_BV, logits_BV)
         _record([found[i] for i in alive], ids_B, logprob_B, entropy_B, stop_ids)
         going = [place for place, i in enumerate(alive) if not found[i].ended]
         if not going:
             break
-        if len(going) <= (1 - DROP_AT) * len(alive):
+        if len(going) <= (1 - drop_at) * len(alive):
             rows.keep(going)
             ids_B, alive = ids_B[going], [alive[place] for place in going]
         if step + 1 < max_new_tokens:
-            states_BD = backbone.hidden(role, rows.grow(ids_B))
+            states_BD = next_states(rows.grow(ids_B))
     return found
 
 
@@ -81,11 +97,12 @@ def draw(probabilities_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """Token ids [B]: the least one whose cumulative probability exceeds the row's uniform number.
 
     First among blocks of tokens, then within one, in float64: adding up 50,000 float32 numbers would lose the tail.
+    On the CPU, wherever the probabilities are: a GPU's running sums do not repeat their last digits.
     """
     num_rows, vocabulary = probabilities_BV.shape
     blocks = torch.nn.functional.pad(probabilities_BV, (0, -vocabulary % BLOCK)).view(num_rows, -1, BLOCK)
-    block_B, within_B = _pick(blocks.sum(-1), uniform_B.double())
-    token_B, _ = _pick(blocks[torch.arange(num_rows), block_B], within_B)
+    block_B, within_B = _pick(blocks.sum(-1).cpu(), uniform_B.double())
+    token_B, _ = _pick(blocks[torch.arange(num_rows), block_B].cpu(), within_B)
     return block_B * BLOCK + token_B
 
 

@@ -1,0 +1,68 @@
+"""The plan for a GPU's one kernel call, with a slow kernel in its place; test_gpu.py has the real one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from test_ragged import OPENED, ROWS
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from stages.modeling import varlen
+from stages.modeling.ragged import Group, Ragged
+
+
+def slow_kernel(
+    query: Tensor, key: Tensor, value: Tensor, queries: Tensor, keys: Tensor, *sizes: Any, **options: Any
+) -> tuple[Tensor, ...]:
+    """Piece by piece; each query sees the keys up to its own place from the end, at most `window_size_left` back."""
+    most_queries, most_keys, dropout, causal, debug = sizes
+    assert (dropout, causal, debug) == (0.0, True, False)
+    assert most_queries == queries.diff().max() and most_keys == keys.diff().max()
+    assert queries[-1] == len(query) and keys[-1] == len(key) == len(value)
+    outputs = []
+    for q, k, v in zip(
+        *(x.tensor_split(at[1:-1].long()) for x, at in ((query, queries), (key, keys), (value, keys))), strict=True
+    ):
+        visible = torch.ones(len(q), len(k), dtype=torch.bool).tril(len(k) - len(q))
+        if options["window_size_left"] is not None:
+            assert options["window_size_right"] == 0
+            visible = visible.triu(len(k) - len(q) - options["window_size_left"])
+        repeated = (x.repeat_interleave(q.shape[1] // x.shape[1], 1).transpose(0, 1) for x in (k, v))
+        outputs.append(
+            scaled_dot_product_attention(q.transpose(0, 1), *repeated, attn_mask=visible, scale=options["scale"])
+        )
+    return (torch.cat([x.transpose(0, 1) for x in outputs]), query, query, query, query)
+
+
+@pytest.mark.parametrize("window", [None, 1, 3])
+@pytest.mark.parametrize(
+    "rows", [ROWS, OPENED, Ragged([Group([1, 2], [[3]]), Group([4], [])])], ids=["rows", "opened", "plain"]
+)
+def test_one_call_gives_what_part_by_part_gives(
+    monkeypatch: pytest.MonkeyPatch, rows: Ragged, window: int | None
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    count = len(rows.ids_N)
+    query = torch.randn(1, 4, count, 8, generator=generator)
+    key, value = (torch.randn(1, 2, count, 8, generator=generator) for _ in range(2))
+    by_parts = rows.attention(0, query, key, value, 0.5, window)
+    monkeypatch.setattr(varlen, "_kernel", slow_kernel)
+    monkeypatch.setattr(varlen, "fits", lambda query, value: True)
+    torch.testing.assert_close(Ragged(rows.groups).attention(0, query, key, value, 0.5, window), by_parts)
+
+
+def test_keys_that_nobody_shares_stay_where_they_are() -> None:
+    plan = varlen.Plan.of([[range(0, 3)], [range(3, 4)]], torch.device("cpu"))
+    assert plan.seen_M is None
+    assert plan.queries_P.tolist() == plan.keys_P.tolist() == [0, 3, 4]
+    shared = varlen.Plan.of([[range(0, 2)], [range(0, 2), range(2, 3)]], torch.device("cpu"))
+    assert shared.seen_M is not None and shared.seen_M.tolist() == [0, 1, 0, 1, 2]
+    assert (shared.keys_P.tolist(), shared.most_queries, shared.most_keys) == ([0, 2, 5], 2, 3)
+
+
+def test_kernel_is_left_alone_on_a_cpu() -> None:
+    tensor = torch.zeros(1, 2, 3, 8, dtype=torch.bfloat16)
+    assert not varlen.fits(tensor, tensor)

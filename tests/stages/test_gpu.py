@@ -1,0 +1,128 @@
+"""What only a GPU shows: its kernels against float32 on a CPU, replayed steps, and bits that repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import BASE, make_context, same_weights, shake
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from pipeline.contract import LoraConfig, ModelConfig
+from stages import sft
+from stages.modeling import varlen
+from stages.modeling.backbone import Backbone, open_backbone
+from stages.modeling.ragged import Group, Ragged
+from stages.rollout import replay
+from stages.rollout.decode import Decoded, decode
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+OPENING = [*range(20, 30)]
+ROWS = Ragged(
+    [Group([*OPENING, 5, 6], [[8, 9], [10], [11, 12, 13]]), Group([*OPENING, 14], []), Group(OPENING, [[17]])]
+)
+PROMPTS = [[5, 6, 7, 8], [9], [5, 6, 7, 8], [10, 11], [9]]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose heads the fast kernels take, beside a tokenizer."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("gpu") / "model"
+    shutil.copytree(tiny_tokenizer, folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=384, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, pad_token_id=0, bos_token_id=None,
+        eos_token_id=2, initializer_range=0.1,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def opened(folder: Path, dtype: str, *, lora: bool = True) -> Backbone:
+    asked: Any = {"dtype": dtype, "lora": LoraConfig(r=4, alpha=8) if lora else None}
+    backbone = open_backbone(ModelConfig(model_name_or_path=str(folder), **asked))
+    backbone.load("policy", BASE, trainable=True, seed=1)
+    shake(backbone, "policy", 2)
+    return backbone
+
+
+def states_and_gradients(backbone: Backbone) -> tuple[Tensor, Tensor]:
+    hidden = backbone.hidden("policy", ROWS).float()
+    (hidden**2).sum().backward()
+    gradients = [p.grad.flatten().float() for p in backbone.parameters("policy").values() if p.grad is not None]
+    return hidden.detach().cpu(), torch.cat(gradients).cpu()
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lora", "bound"), [("float32", True, 1e-4), ("auto", True, 3e-2), ("auto", False, 3e-2)]
+)
+def test_states_and_gradients_are_a_cpus(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, lora: bool, bound: float
+) -> None:
+    on_gpu = opened(folder, dtype, lora=lora)
+    found = states_and_gradients(on_gpu)
+    with monkeypatch.context() as without:
+        without.setattr(torch.cuda, "is_available", lambda: False)
+        on_cpu = opened(folder, "float32", lora=lora)
+    assert (on_gpu.device.type, on_cpu.device.type) == ("cuda", "cpu")
+    for ours, theirs in zip(found, states_and_gradients(on_cpu), strict=True):
+        assert error(ours, theirs) < bound
+
+
+def test_kernel_takes_what_the_model_gives(folder: Path) -> None:
+    query = torch.zeros(1, 4, 3, 32, dtype=torch.bfloat16, device="cuda")
+    assert varlen.fits(query, query)
+    assert not varlen.fits(query.float(), query.float())
+
+
+@pytest.mark.parametrize("window", [None, 1, 3])
+def test_kernel_against_part_by_part(monkeypatch: pytest.MonkeyPatch, window: int | None) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(1, 4, len(ROWS.ids_N), 32, device="cuda")
+    key, value = (torch.randn(1, 2, len(ROWS.ids_N), 32, device="cuda") for _ in range(2))
+    halves = [x.bfloat16().requires_grad_() for x in (query, key, value)]
+    wholes = [x.detach().float().requires_grad_() for x in halves]
+    fast, slow = (Ragged(ROWS.groups).attention(0, *x, None, window) for x in (halves, wholes))
+    fast.float().square().sum().backward()
+    slow.square().sum().backward()
+    assert error(fast.float(), slow) < 1e-2
+    for half, whole in zip(halves, wholes, strict=True):
+        assert error(half.grad.float(), whole.grad) < 2e-2
+
+
+def answers(backbone: Backbone, stops: frozenset[int] = frozenset()) -> list[Decoded]:
+    draws = torch.rand(len(PROMPTS), 90, generator=torch.Generator().manual_seed(3))
+    return decode(backbone, "policy", PROMPTS, draws, stop_ids=stops, max_new_tokens=90, temperature=1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_replayed_steps_give_what_each_step_alone_gives(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """Past the first cache, and with rows that end on the way."""
+    backbone = opened(folder, dtype)
+    free = answers(backbone)
+    stops = frozenset(row.ids[20] for row in free[:4])
+    replayed = [free, answers(backbone, stops)]
+    monkeypatch.setattr(replay.Steps, "__call__", lambda self, rows: self._backbone.hidden(self._role, rows))
+    alone = [answers(backbone), answers(backbone, stops)]
+    assert replayed == alone
+    assert {len(row.ids) for row in replayed[1]} != {90}
+
+
+def test_two_trainings_give_the_same_bits(folder: Path, rows: dict[str, Path], tmp_path: Path) -> None:
+    model = ModelConfig(model_name_or_path=str(folder), lora=LoraConfig(r=4, alpha=8))
+    for name in ("one", "other"):
+        config = sft.Config(data=str(rows["instructions"]), num_train_epochs=2)
+        sft.run(config, make_context(tmp_path / name / "out", model, policy="base", data=rows["instructions"]))
+    assert same_weights(tmp_path / "one" / "out", tmp_path / "other" / "out")
