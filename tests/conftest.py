@@ -10,6 +10,9 @@ from toy_project import CHAIN, CHATML, KINDS, Project
 
 TESTS = Path(__file__).parent
 
+if not os.environ.get("POSTTUNE_TEST_GPU"):  # most tests look at tensors where a CPU leaves them
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 @pytest.fixture(scope="session")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:

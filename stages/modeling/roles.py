@@ -42,8 +42,6 @@ class Backbone(ABC):
         self.dtype: torch.dtype = getattr(torch, self.dtype_name)
         self.mixed = mixes_bfloat16(config, native)
         self.attention = config.attn_implementation or ragged.NAME
-        if on_gpu:
-            _repeat_exactly()
 
     @abstractmethod
     def load(self, role: str, artifact: Artifact, *, trainable: bool = False, seed: int = 0) -> None:
@@ -173,8 +171,24 @@ class Backbone(ABC):
         if self.attention == ragged.NAME:
             ragged.register()
             model.set_attn_implementation(ragged.NAME)
+        if self.device.type == "cuda":
+            self._repeat_exactly(model)
         self._check(model)
         return model
+
+    @torch.no_grad()
+    def _repeat_exactly(self, model: Any) -> None:
+        """Have a GPU give the same bits each time, so that a resumed run ends where an unstopped one does."""
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first product
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a guard for code that reads what it never wrote
+        torch.use_deterministic_algorithms(True)
+        try:
+            self._states(model, Ragged([Group([0, 1], [])]))
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            # Some layers of experts count in a way that never repeats exactly; attention's backward is then such too.
+            torch.use_deterministic_algorithms(True, warn_only=True)
 
     def _check(self, model: Any) -> None:
         """Refuse a model that the scorer would get wrong: rows laid end to end must not see each other."""
@@ -193,13 +207,6 @@ class Backbone(ABC):
             where=self.location.label,
             remedy="use a model of plain attention layers, such as Llama, Qwen2, Qwen3, Mistral, Gemma 3 or SmolLM",
         )
-
-
-def _repeat_exactly() -> None:
-    """Have a GPU give the same bits each time, so that a resumed run ends where an unstopped one does."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first product
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a guard for code that reads what it never wrote
 
 
 def _quiet_base(model: Any) -> None:

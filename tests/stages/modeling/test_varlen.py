@@ -54,13 +54,34 @@ def test_one_call_gives_what_part_by_part_gives(
     torch.testing.assert_close(Ragged(rows.groups).attention(0, query, key, value, 0.5, window), by_parts)
 
 
+@pytest.mark.parametrize("rows", [ROWS, OPENED], ids=["rows", "opened"])
+def test_gradients_reach_every_copy_of_a_key(monkeypatch: pytest.MonkeyPatch, rows: Ragged) -> None:
+    torch.manual_seed(0)
+    given = [torch.randn(1, heads, len(rows.ids_N), 8, requires_grad=True) for heads in (4, 2, 2)]
+    slope = torch.randn(1, 4, len(rows.ids_N), 8)
+    expected = torch.autograd.grad((rows.attention(0, *given, None, None) * slope).sum(), given)
+    monkeypatch.setattr(varlen, "_kernel", slow_kernel)
+    monkeypatch.setattr(varlen, "fits", lambda query, value: True)
+    found = torch.autograd.grad((Ragged(rows.groups).attention(0, *given, None, None) * slope).sum(), given)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_keys_that_nobody_shares_stay_where_they_are() -> None:
     plan = varlen.Plan.of([[range(0, 3)], [range(3, 4)]], torch.device("cpu"))
-    assert plan.seen_M is None
+    assert plan.seen is None
     assert plan.queries_P.tolist() == plan.keys_P.tolist() == [0, 3, 4]
-    shared = varlen.Plan.of([[range(0, 2)], [range(0, 2), range(2, 3)]], torch.device("cpu"))
-    assert shared.seen_M is not None and shared.seen_M.tolist() == [0, 1, 0, 1, 2]
-    assert (shared.keys_P.tolist(), shared.most_queries, shared.most_keys) == ([0, 2, 5], 2, 3)
+
+
+def test_shared_keys_are_laid_out_once_for_each_part_that_sees_them() -> None:
+    parts = [[range(0, 2)], [range(0, 2), range(2, 3)], [range(0, 2), range(3, 4)]]
+    plan = varlen.Plan.of(parts, torch.device("cpu"))
+    assert (plan.keys_P.tolist(), plan.most_queries, plan.most_keys) == ([0, 2, 5, 8], 2, 3)
+    assert plan.seen is not None
+    assert plan.seen.tokens_M.tolist() == [0, 1, 0, 1, 2, 0, 1, 3]
+    assert plan.seen.own_N.tolist() == [0, 1, 4, 7]
+    ((tokens, places),) = plan.seen.copies
+    assert (tokens, places.tolist()) == (range(2), [[2, 3], [5, 6]])
 
 
 def test_kernel_is_left_alone_on_a_cpu() -> None:
