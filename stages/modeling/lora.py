@@ -47,17 +47,18 @@ class FusedLinear(Linear):  # type: ignore[misc]
 
 def _product(
     x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """y as below, and the rows [N, in] and [N, r] that backward needs."""
+) -> tuple[Tensor, ...]:
+    """y as below, then what backward needs: rows [N, in] and [N, r], and A and B in the dtype they multiplied in."""
     rows_NI = x.reshape(-1, x.shape[-1])
     out_NO = linear(rows_NI, weight, bias)
     if len(rows_NI) <= FEW_ROWS and down.dtype != x.dtype:
         inner_NR = rows_NI.to(down.dtype) @ down.T
         out_NO.add_(inner_NR @ up.T, alpha=scale)
     else:
-        inner_NR = rows_NI @ down.to(x.dtype).T
-        out_NO.addmm_(inner_NR, up.to(x.dtype).T, alpha=scale)
-    return out_NO.view(*x.shape[:-1], -1), rows_NI, inner_NR
+        down, up = down.to(x.dtype), up.to(x.dtype)
+        inner_NR = rows_NI @ down.T
+        out_NO.addmm_(inner_NR, up.T, alpha=scale)
+    return out_NO.view(*x.shape[:-1], -1), rows_NI, inner_NR, down, up
 
 
 class _Fused(torch.autograd.Function):
@@ -67,22 +68,23 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
     ) -> Tensor:
-        out, rows_NI, inner_NR = _product(x, weight, bias, down, up, scale)
-        ctx.save_for_backward(rows_NI, inner_NR.to(x.dtype), weight, down, up)
-        ctx.shape, ctx.scale = x.shape, scale
+        out, rows_NI, *small = _product(x, weight, bias, down, up, scale)
+        ctx.save_for_backward(rows_NI, weight, *(tensor.to(x.dtype) for tensor in small))
+        ctx.shape, ctx.scale, ctx.dtypes = x.shape, scale, (down.dtype, up.dtype)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows_NI, inner_NR, weight, down, up = ctx.saved_tensors
+        rows_NI, weight, inner_NR, down, up = ctx.saved_tensors
         grad_NO = grad.reshape(-1, grad.shape[-1])
-        inner_grad_NR = (grad_NO @ up.to(grad.dtype)).mul_(ctx.scale)
+        # With beta 0 only the shape of addmm's first argument counts.
+        inner_grad_NR = torch.addmm(inner_NR, grad_NO, up, beta=0, alpha=ctx.scale)
         grad_x = grad_down = grad_up = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad_NO @ weight).addmm_(inner_grad_NR, down.to(grad.dtype)).view(ctx.shape)
+            grad_x = (grad_NO @ weight).addmm_(inner_grad_NR, down).view(ctx.shape)
         if ctx.needs_input_grad[3]:
-            grad_down = (inner_grad_NR.T @ rows_NI).to(down.dtype)
+            grad_down = (inner_grad_NR.T @ rows_NI).to(ctx.dtypes[0])
         if ctx.needs_input_grad[4]:
-            grad_up = (inner_NR.T @ grad_NO).mul_(ctx.scale).T.to(up.dtype)
+            grad_up = torch.addmm(up.T, inner_NR.T, grad_NO, beta=0, alpha=ctx.scale).T.to(ctx.dtypes[1])
         return grad_x, None, None, grad_down, grad_up, None

@@ -13,7 +13,7 @@ all parts; transformers' own with a dense mask does the same, for more work.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any, Protocol
@@ -54,9 +54,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Ragged:
-    """N tokens: what all prompts begin with, then each group's rest of its prompt and its answers, in order."""
+    """N tokens: what all prompts begin with, then each group's rest of its prompt and its answers, in order.
+
+    `filler` tokens that nobody reads may follow them, where hardware is faster with sizes it has met before.
+    """
 
     groups: Sequence[Group]
+    filler: int = 0
 
     @cached_property
     def opening(self) -> int:
@@ -79,7 +83,7 @@ class Ragged:
             ids += group.prompt[self.opening :]
             for answer in group.answers:
                 ids += answer
-        return torch.tensor(ids)
+        return torch.tensor(ids + [0] * self.filler)
 
     @cached_property
     def positions_N(self) -> Tensor:
@@ -88,7 +92,11 @@ class Ragged:
         for prompt, *answers in self.lengths:
             end = self.opening + prompt
             spans += [torch.arange(self.opening, end), *(torch.arange(end, end + length) for length in answers)]
-        return torch.cat(spans)
+        return torch.cat([*spans, torch.arange(self.filler)])
+
+    def filled(self, multiple: int) -> Ragged:
+        """The same with as much filler as makes N a multiple of that."""
+        return replace(self, filler=-(len(self.ids_N) - self.filler) % multiple)
 
     @cached_property
     def starts(self) -> list[list[int]]:
@@ -123,9 +131,9 @@ class Ragged:
 
     @cached_property
     def _pieces(self) -> list[int]:
-        """Tokens of the opening, then of each group's prompt and answers; a prompt with one answer is one piece."""
+        """Tokens of the opening, each group's prompt and answers, and filler; a prompt with one answer is one piece."""
         groups = (lengths if len(lengths) > 2 else [sum(lengths)] for lengths in self.lengths)
-        return [self.opening, *chain.from_iterable(groups)]
+        return [self.opening, *chain.from_iterable(groups), self.filler]
 
     @cached_property
     def _parts(self) -> list[list[int]]:
@@ -135,6 +143,7 @@ class Ragged:
             behind = range(at + 1, at + 1 + len(answers)) if len(answers) > 1 else ()
             parts += [[0, at], *([0, at, piece] for piece in behind)]
             at += 1 + len(behind)
+        parts.append([at])
         return [[i for i in sees if self._pieces[i]] for sees in parts if self._pieces[sees[-1]]]
 
     def _plan(self, device: torch.device) -> varlen.Plan:
@@ -154,6 +163,7 @@ class Ragged:
             for part, length in enumerate(lengths):
                 group_N += [index] * length
                 part_N += [part] * length
+        group_N, part_N = group_N + [len(self.groups)] * self.filler, part_N + [0] * self.filler
         group, part = torch.tensor(group_N, device=device), torch.tensor(part_N, device=device)
         same_row = (group[:, None] == group) & ((part[:, None] == part) | (part == 0))
         allowed = ((group == -1) | same_row).tril()

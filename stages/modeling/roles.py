@@ -27,6 +27,9 @@ from stages.modeling.ragged import Group, Layout, Ragged
 LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
 MAX_LEAK = 0.01  # of the largest hidden state. Rows that see themselves alone differ by 0; experts in bfloat16 by less
 
+# Tokens of a forward come in multiples of this on a GPU: its library looks for a way to multiply at each new size.
+FEW_SIZES = 128
+
 
 class Backbone(ABC):
     """Roles, and what each can do. Hidden states are [M, D], all tokens of a forward, in the weights' dtype."""
@@ -74,6 +77,9 @@ class Backbone(ABC):
 
     def _states(self, model: Any, rows: Layout) -> Tensor:
         layout: dict[str, Any]
+        num_tokens = len(rows.ids_N)
+        if self.device.type == "cuda" and isinstance(rows, Ragged):
+            rows = rows.filled(FEW_SIZES)
         if self.attention == ragged.NAME:
             # transformers makes no mask of its own where it is given one of four dimensions
             layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
@@ -86,7 +92,7 @@ class Backbone(ABC):
             position_ids=rows.positions_N.to(self.device)[None],
             use_cache=False,
             **layout,
-        ).last_hidden_state[0]
+        ).last_hidden_state[0, :num_tokens]
 
     def _masks(self, rows: Ragged, config: Any) -> Tensor | dict[str, Tensor]:
         """What transformers' own attention adds to its logits; by kind of layer where some see only a window."""

@@ -66,6 +66,20 @@ def test_gradients_are_the_same_when_attention_goes_part_by_part(loud: ModelConf
     assert found[0].abs().max() > 0
 
 
+@pytest.mark.parametrize("rows", [ROWS, OPENED], ids=["rows", "opened"])
+@pytest.mark.parametrize("attention", [None, "sdpa"])
+def test_filler_changes_nothing_before_it(loud: ModelConfig, attention: str | None, rows: Ragged) -> None:
+    filled = rows.filled(16)
+    count = len(rows.ids_N)
+    assert len(filled.ids_N) % 16 == 0 and count < len(filled.ids_N) < count + 16
+    assert filled.filled(16) == filled
+    backbone = open_backbone(replace_attention(loud, attention))
+    backbone.load("policy", BASE)
+    with torch.no_grad():
+        found, expected = (backbone.hidden("policy", x) for x in (filled, rows))
+    torch.testing.assert_close(found[:count], expected, atol=2e-5, rtol=1e-5)
+
+
 def test_positions_of_each_answer_go_on_from_its_prompt() -> None:
     assert ROWS.positions_N.tolist() == [0, 1, 2, 3, 4, 3, 3, 4, 5, 0, 0, 1, 2]
     assert ROWS.starts == [[0, 3, 5, 6], [9], [10, 12]]
