@@ -187,7 +187,7 @@ def _ours(
 
         order = (Ranking("people", (1, 2)),)
         items = [Ranked(row.prompt, row.answers, order) for row in rows]
-        head = ScalarHead(backbone.hidden_size).initialise(stream(0, "bench"))
+        head = ScalarHead(backbone.hidden_size).initialise(stream(0, "bench")).to(backbone.device)
         config = rm.Config(data="x", center_rewards_coefficient=0, **batch)
         train = partial(train_rm, config, context, backbone, head, items)
     else:

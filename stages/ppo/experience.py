@@ -194,7 +194,8 @@ def _sampled_from(
     so it is computed anew, in the training batches.
     """
     seen = [(c.logprobs, c.entropies) for c in completions if c.logprobs is not None and c.entropies is not None]
-    if models.backbone.dtype == torch.float32 and len(seen) == len(completions):
+    exact = models.backbone.dtype == torch.float32 and not models.backbone.mixed
+    if exact and len(seen) == len(completions):
         columns = zip(*seen, strict=True)
         return [sequences.scatter(torch.tensor([x for row in column for x in row])) for column in columns]
     return _by_micro_batch(
