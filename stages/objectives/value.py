@@ -39,5 +39,18 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     return 1 - masked_var(returns - values, mask) / masked_var(returns, mask)
 
 
+@torch.no_grad()
+def fitted_scale(values: Tensor, returns: Tensor, mask: Tensor, least_slope: float) -> tuple[float, float]:
+    """(offset, slope) for which offset + slope * values is nearest to the returns over the True slots, least squares.
+
+    The slope is held between least_slope and 1: values that say nothing about the returns, or the opposite, shrink.
+    """
+    value_mean, return_mean = masked_mean(values, mask), masked_mean(returns, mask)
+    covariance = masked_mean((values - value_mean) * (returns - return_mean), mask)
+    slope = float(covariance / masked_var(values, mask).clamp_min(1e-12))
+    slope = min(max(slope, least_slope), 1.0)
+    return float(return_mean) - slope * float(value_mean), slope
+
+
 def _clipped(values: Tensor, old_values: Tensor, clip_range: float) -> Tensor:
     return torch.clamp(values, old_values - clip_range, old_values + clip_range)

@@ -20,6 +20,7 @@ from stages.objectives.advantages import gae, grpo, rewards_with_kl, rloo
 from stages.objectives.kl import kl_k1
 from stages.objectives.masked import standardize
 from stages.objectives.statistics import correlation
+from stages.objectives.value import fitted_scale
 from stages.ppo.config import Config, GrpoConfig, Loop
 from stages.ppo.critic import LinearCritic
 from stages.ppo.rewards import Rewards
@@ -27,6 +28,7 @@ from stages.rollout.generate import Completion, generate
 from stages.rollout.score import logprobs, logprobs_and_entropy, normalised_scores, values
 from stages.rollout.sequences import Sequences
 
+LEAST_SLOPE = 0.1  # of what the reward model's scores in mid-answer keep: they must go on learning
 POLICY, REFERENCE, REWARD, VALUE, CHECK = "policy", "reference", "reward", "value", "check"
 
 
@@ -205,6 +207,14 @@ def _sampled_from(
     )
 
 
+def rescale_values(models: Models, experience: Experience, config: Config) -> None:
+    """Bring the value head onto the scale of what this batch earned."""
+    assert models.value_head is not None, "asked for with a value model that learns by steps"
+    mask_BR = experience.sequences.mask_BR
+    earned_BR = _earned(experience.rewards_BR, mask_BR, config.gamma)
+    models.value_head.rescale(*fitted_scale(experience.values_BR, earned_BR, mask_BR, LEAST_SLOPE))
+
+
 @torch.no_grad()
 def revalued(models: Models, experience: Experience, config: Config) -> Experience:
     """The same batch with the present value model's values, and what follows from them."""
@@ -226,9 +236,14 @@ def _from_states(
 ) -> Tensor:
     """The values of a critic that learns, from what each token's answer still earned, in the same call; [B, R]."""
     mask_BR = sequences.mask_BR
-    _, earned_BR = gae(rewards_BR, torch.zeros_like(rewards_BR), mask_BR, gamma, 1.0)
+    earned_BR = _earned(rewards_BR, mask_BR, gamma)
     earned = [row[kept] for row, kept in zip(earned_BR, mask_BR, strict=True)]
     return sequences.scatter(critic.values(sequences.prompts, states, earned))
+
+
+def _earned(rewards_BR: Tensor, mask_BR: Tensor, gamma: float) -> Tensor:
+    """What each answer still earns from each of its tokens on, by no one's estimate."""
+    return gae(rewards_BR, torch.zeros_like(rewards_BR), mask_BR, gamma, 1.0)[1]
 
 
 def _from_values(config: Config, rewards_BR: Tensor, values_BR: Tensor, mask_BR: Tensor) -> tuple[Tensor, Tensor]:

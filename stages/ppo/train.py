@@ -46,6 +46,7 @@ from stages.ppo.experience import (
     Models,
     choose_prompts,
     collect,
+    rescale_values,
     revalued,
 )
 from stages.ppo.rewards import Rewards, load_functions
@@ -204,11 +205,13 @@ def _train(
 
 
 def _warm_up(config: Config, context: Context, updater: Updater, position: Position) -> Experience:
-    """Let the value model alone learn from the first batch, and give that batch its new values."""
+    """Fit the value model's scale to the first batch, let it alone learn from it, and give it its new values."""
     experience = position.experience
     assert experience is not None, "collect comes first"
     if not config.value_warmup_epochs:
         return experience
+    rescale_values(updater.models, experience, config)
+    experience = revalued(updater.models, experience, config)
     with context.progress("value warm-up", config.value_warmup_epochs) as advance:
         for epoch in range(config.value_warmup_epochs):
             for part in _minibatches(config, experience, context.seed, changed(position, epoch=-1 - epoch)):
@@ -300,6 +303,7 @@ def _save(context: Context, updater: Updater, position: Position) -> None:
         "arithmetic": updater.models.backbone.arithmetic,
         "policy": checkpoint.tensors(updater.policy),
         "value": checkpoint.tensors(updater.value),
+        "value_scale": checkpoint.tensors(updater.value_scale),
         "critic": updater.models.critic.state() if updater.models.critic else None,
         "optimizer": updater.optimizer.state_dict(),
         "skipped": [updater.num_skipped, updater.skipped_in_a_row],
@@ -320,6 +324,7 @@ def _resume(config: Loop, context: Context, updater: Updater) -> Position:
     state = checkpoint.read(found[1], updater.models.backbone.arithmetic)
     checkpoint.restore(updater.policy, state["policy"])
     checkpoint.restore(updater.value, state["value"])
+    checkpoint.restore(updater.value_scale, state["value_scale"])
     if updater.models.critic:
         updater.models.critic.restore(state["critic"])
     updater.optimizer.load_state_dict(state["optimizer"])

@@ -40,8 +40,10 @@ class Updater:
         self.models, self.config, self._rates = models, config, rates
         self.policy = models.backbone.parameters(POLICY)
         self.value: dict[str, nn.Parameter] = {}
+        self.value_scale: dict[str, Tensor] = {}
         if models.value_head is not None:
             self.value = {**models.backbone.parameters(VALUE), "head": models.value_head.weight}
+            self.value_scale = dict(models.value_head.named_buffers())
         groups = zip((self.policy, self.value), rates, strict=True)
         self.optimizer = torch.optim.Adam(
             [{"params": list(group.values()), "lr": rate} for group, rate in groups if group],

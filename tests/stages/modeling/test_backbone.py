@@ -65,6 +65,23 @@ def test_norms_of_a_loaded_model_are_fused(kind: ModelConfig) -> None:
     assert norms and set(norms) == {"FusedLlamaRMSNorm"}
 
 
+def test_whole_weights_learn_in_float32_while_they_multiply_in_bfloat16(tiny_model: Path) -> None:
+    found = []
+    for mixed in (False, True):
+        backbone = open_backbone(full_model(tiny_model))
+        backbone.mixed = mixed  # what `dtype: auto` gives where the hardware multiplies bfloat16
+        backbone.load("policy", BASE, trainable=True)
+        loss = loss_of(backbone, "policy")
+        loss.backward()
+        gradients = [p.grad for p in backbone.parameters("policy").values() if p.grad is not None]
+        assert {gradient.dtype for gradient in gradients} == {torch.float32}
+        found.append((loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])))
+        assert ("products in bfloat16" in backbone.arithmetic) == mixed
+    (loss, gradient), (mixed_loss, mixed_gradient) = found
+    assert 0 < (mixed_loss - loss).abs() < 1e-2 * loss.abs()
+    assert 0 < (mixed_gradient - gradient).norm() < 3e-2 * gradient.norm()
+
+
 def test_base_role_equals_the_untouched_model_bitwise_when_other_adapters_exist(
     backbone: Backbone, tiny_model: Path, policies: list[Path]
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.contract import LoraConfig, ModelConfig
-from stages.modeling.precision import cpu_multiplies_bfloat16, weights_dtype
+from stages.modeling.precision import cpu_multiplies_bfloat16, mixes_bfloat16, weights_dtype
 
 LORA = ModelConfig(model_name_or_path="m", lora=LoraConfig())
 
@@ -44,3 +44,11 @@ def test_auto_is_float32_when_every_weight_is_trained() -> None:
 def test_dtype_that_was_asked_for_is_kept() -> None:
     asked = LORA.model_copy(update={"dtype": "bfloat16"})
     assert weights_dtype(asked, False) == "bfloat16"
+
+
+def test_whole_weights_multiply_in_bfloat16_where_the_hardware_does_and_nothing_else_was_asked_for() -> None:
+    whole = ModelConfig(model_name_or_path="m")
+    assert mixes_bfloat16(whole, True)
+    assert not mixes_bfloat16(whole, False)
+    assert not mixes_bfloat16(LORA, True)
+    assert not mixes_bfloat16(whole.model_copy(update={"dtype": "float32"}), True)

@@ -5,7 +5,13 @@ import torch
 from torch.testing import assert_close
 
 from stages.objectives.masked import masked_mean
-from stages.objectives.value import clipped_value_loss, explained_variance, value_clip_fraction, value_loss
+from stages.objectives.value import (
+    clipped_value_loss,
+    explained_variance,
+    fitted_scale,
+    value_clip_fraction,
+    value_loss,
+)
 
 
 def test_value_losses_match_golden(example):
@@ -48,3 +54,30 @@ def test_explained_variance_is_one_for_a_perfect_and_zero_for_a_constant_critic(
 def test_explained_variance_ignores_a_constant_offset(example):
     shifted = explained_variance(example.returns + 4, example.returns, example.mask)
     assert shifted.item() == pytest.approx(1.0)
+
+
+def test_fitted_scale_is_the_least_squares_line():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    returns = 2 + 0.4 * values + 0.1 * torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [True] + [False] * 4])
+    returns[~mask] = torch.nan
+    line = torch.linalg.lstsq(
+        torch.stack([torch.ones(9, dtype=torch.float64), values[mask]], 1), returns[mask]
+    ).solution.tolist()
+    assert fitted_scale(values, returns, mask, 0.1) == pytest.approx(line)
+
+
+@pytest.mark.parametrize(("slope", "held"), [(-0.5, 0.1), (0.0, 0.1), (3.0, 1.0)])
+def test_fitted_slope_stays_between_its_least_and_one_and_the_mean_is_the_returns(slope: float, held: float):
+    values, mask = torch.tensor([[1.0, 2.0, 4.0]]), torch.ones(1, 3, dtype=torch.bool)
+    returns = 5 + slope * values
+    offset, found = fitted_scale(values, returns, mask, 0.1)
+    assert found == held
+    assert offset + found * float(values.mean()) == pytest.approx(float(returns.mean()))
+
+
+def test_fitted_scale_of_equal_values_is_the_returns_mean():
+    values, mask = torch.full((1, 3), 7.0), torch.ones(1, 3, dtype=torch.bool)
+    offset, slope = fitted_scale(values, torch.tensor([[1.0, 2.0, 3.0]]), mask, 0.1)
+    assert offset + slope * 7 == pytest.approx(2)

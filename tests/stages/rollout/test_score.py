@@ -182,6 +182,17 @@ def test_score_tells_an_ended_answer_from_an_unended_one(roles: Backbone, head: 
     assert abs(open_ - ended) > 1e-4
 
 
+def test_rescaled_head_gives_a_line_of_what_it_gave(head: ScalarHead) -> None:
+    hidden = torch.randn(4, len(head.weight), generator=torch.Generator().manual_seed(0))
+    head.mean.fill_(0.3)
+    head.std.fill_(2.0)
+    before = head(hidden)
+    head.rescale(-1.5, 0.25)
+    torch.testing.assert_close(head(hidden), -1.5 + 0.25 * before)
+    with pytest.raises(ValueError, match="slope of 0"):
+        head.rescale(1.0, 0.0)
+
+
 def test_head_reads_back_what_it_saved(head: ScalarHead, tmp_path: Path) -> None:
     head.save(tmp_path)
     again = ScalarHead.load(tmp_path)
