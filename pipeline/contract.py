@@ -82,7 +82,8 @@ class ModelConfig(Frozen):
 
     model_name_or_path: NamedPath  # a hub id, a folder, or package:<name>
     revision: str | None = None  # a hub commit, tag or branch
-    # auto: float32 where every weight is trained; under LoRA bfloat16 if the GPU or CPU multiplies it. plan says which
+    # auto: under LoRA bfloat16 if the GPU or CPU multiplies it, which plan says; where every weight is trained float32,
+    # cast to bfloat16 for each product if it does. float32 and bfloat16 hold for weights and products alike
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
     lora: LoraConfig | None = None  # left out: every weight is trained
     trust_remote_code: bool = False  # runs code from the model's repository; leave off unless you read it

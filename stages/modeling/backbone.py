@@ -193,10 +193,14 @@ class SeparateBackbones(Backbone):
                 remedy="give the recipe the same `lora` section as the run that made it",
             )
         path, revision = (str(artifact.path), None) if artifact.path else (self.location.path, self.location.revision)
-        self._models[role] = self._read(path, revision).requires_grad_(trainable)
+        self._models[role] = self._ready(self._read(path, revision), trainable)
 
     def copy(self, role: str, source: str, *, trainable: bool = False) -> None:
-        self._models[role] = copy.deepcopy(self._models[source]).requires_grad_(trainable)
+        self._models[role] = self._ready(copy.deepcopy(self._models[source]), trainable)
+
+    def _ready(self, model: Any, trainable: bool) -> Any:
+        # autocast keeps what it casts of weights that learn only, and a decoding step would cast all of them anew.
+        return model.requires_grad_(trainable or self.mixed)
 
     @contextmanager
     def model(self, role: str) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Estimate, ModelConfig
-from stages.modeling.precision import weights_dtype
+from stages.modeling.precision import mixes_bfloat16, weights_dtype
 
 # Reached by training steps on one core of an AMD Zen 3 server, attention and all: 0.6 of what its products alone reach.
 FLOPS_A_CORE = 40e9
@@ -21,9 +21,9 @@ ACTIVATION_BYTES = {"bfloat16": 74, "float32": 130}
 def training_estimate(model: ModelConfig, tokens: int, *, num_trained: int, num_frozen: int = 0) -> Estimate:
     """Memory of trained and frozen models on `tokens` tokens a forward; a note says why when it is unknown.
 
-    Counted: weights (2 or 4 bytes), AdamW on what is trained (gradient and two moments in float32), and the
-    activations kept for the backward pass, without recomputation. With LoRA all models share one base; a frozen
-    adapter is small.
+    Counted: weights (2 or 4 bytes, and 2 more where they are cast), AdamW on what is trained (gradient and two moments
+    in float32), and the activations kept for the backward pass, without recomputation. With LoRA all models share
+    one base; a frozen adapter is small.
     """
     config = _config(model)
     if config is None:
@@ -35,7 +35,8 @@ def training_estimate(model: ModelConfig, tokens: int, *, num_trained: int, num_
         trained = _lora_parameters(config, model.lora.r)
         weights = parameters * width + num_trained * trained * 16 + num_frozen * trained * 4
     else:
-        weights = parameters * (num_trained * (width + 12) + num_frozen * width)
+        cast = 2 if mixes_bfloat16(model) else 0  # of the one model that computes
+        weights = parameters * (num_trained * (width + 12) + num_frozen * width + cast)
     activations = tokens * config["num_hidden_layers"] * config["hidden_size"] * ACTIVATION_BYTES.get(dtype, 74)
     total = (weights + activations) / 2**30
     notes = [f"up to {total:.1f} GB of memory and 0.6 GB for the libraries; base weights in {dtype}"]

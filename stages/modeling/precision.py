@@ -23,15 +23,15 @@ def weights_dtype(model: ModelConfig, multiplies_bfloat16: bool | None = None) -
         return model.dtype
     if model.lora is None:
         return "float32"
-    return "bfloat16" if _known(multiplies_bfloat16) else "float32"
+    return "bfloat16" if _multiplies_bfloat16(multiplies_bfloat16) else "float32"
 
 
 def mixes_bfloat16(model: ModelConfig, multiplies_bfloat16: bool | None = None) -> bool:
     """Whether float32 weights are cast to bfloat16 for each product (Micikevicius et al. 2018): all trained, `auto`."""
-    return model.dtype == "auto" and model.lora is None and _known(multiplies_bfloat16)
+    return model.dtype == "auto" and model.lora is None and _multiplies_bfloat16(multiplies_bfloat16)
 
 
-def _known(multiplies_bfloat16: bool | None) -> bool:
+def _multiplies_bfloat16(multiplies_bfloat16: bool | None) -> bool:
     if multiplies_bfloat16 is not None:
         return multiplies_bfloat16
     # Most GPUs do; plan must not load torch to ask.

@@ -96,7 +96,15 @@ class Ragged:
 
     def filled(self, multiple: int) -> Ragged:
         """The same with as much filler as makes N a multiple of that."""
-        return replace(self, filler=-(len(self.ids_N) - self.filler) % multiple)
+        if multiple not in self._filled:
+            own = self.opening + sum(map(sum, self.lengths))
+            self._filled[multiple] = replace(self, filler=-own % multiple)
+        return self._filled[multiple]
+
+    @cached_property
+    def _filled(self) -> dict[int, Ragged]:
+        """By the multiple: rows that are read by several roles need not be laid out for each."""
+        return {}
 
     @cached_property
     def starts(self) -> list[list[int]]:
@@ -119,14 +127,14 @@ class Ragged:
     ) -> Tensor:
         """A prompt sees the opening and, causally, itself; an answer its whole prompt and itself."""
         if varlen.fits(query, value):
-            plan = self._kept.get("plan") or self._kept.setdefault("plan", self._plan(query.device))
-            return varlen.attention(plan, query, key, value, scaling=scaling, window=window)
+            if query.device not in self._plans:
+                self._plans[query.device] = self._plan(query.device)
+            return varlen.attention(self._plans[query.device], query, key, value, scaling=scaling, window=window)
         queries, keys, values = (x.split(self._pieces, dim=2) for x in (query, key, value))
         outputs = []
         for sees in self._parts:
             k, v = (x[sees[-1]] if len(sees) == 1 else torch.cat([x[i] for i in sees], dim=2) for x in (keys, values))
-            biases = self._kept.setdefault("biases", {})
-            outputs.append(causal(queries[sees[-1]], k, v, scaling=scaling, window=window, biases=biases))
+            outputs.append(causal(queries[sees[-1]], k, v, scaling=scaling, window=window, biases=self._biases))
         return torch.cat(outputs, dim=2)
 
     @cached_property
@@ -152,8 +160,13 @@ class Ragged:
         return varlen.Plan.of(stretches, device)
 
     @cached_property
-    def _kept(self) -> dict[str, Any]:
-        """What attention has worked out for one layer, and the others need too."""
+    def _plans(self) -> dict[torch.device, varlen.Plan]:
+        """What the one kernel call is told: every layer wants the same."""
+        return {}
+
+    @cached_property
+    def _biases(self) -> dict[Any, Tensor]:
+        """What attention adds to the scores of each part, by its size: every layer wants the same."""
         return {}
 
     def dense_mask(self, device: torch.device, window: int | None = None) -> Tensor:

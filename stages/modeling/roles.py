@@ -28,7 +28,7 @@ LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_sc
 MAX_LEAK = 0.01  # of the largest hidden state. Rows that see themselves alone differ by 0; experts in bfloat16 by less
 
 # Tokens of a forward come in multiples of this on a GPU: its library looks for a way to multiply at each new size.
-FEW_SIZES = 128
+TOKENS_MULTIPLE = 128
 
 
 class Backbone(ABC):
@@ -44,6 +44,7 @@ class Backbone(ABC):
         self.dtype_name = weights_dtype(config, native)
         self.dtype: torch.dtype = getattr(torch, self.dtype_name)
         self.mixed = mixes_bfloat16(config, native)
+        self.repeats = True  # whether the same run gives the same bits
         self.attention = config.attn_implementation or ragged.NAME
 
     @abstractmethod
@@ -79,7 +80,7 @@ class Backbone(ABC):
         layout: dict[str, Any]
         num_tokens = len(rows.ids_N)
         if self.device.type == "cuda" and isinstance(rows, Ragged):
-            rows = rows.filled(FEW_SIZES)
+            rows = rows.filled(TOKENS_MULTIPLE)
         if self.attention == ragged.NAME:
             # transformers makes no mask of its own where it is given one of four dimensions
             layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
@@ -111,7 +112,8 @@ class Backbone(ABC):
     def arithmetic(self) -> str:
         """What a result's last digits depend on besides the recipe; a resume must not change it."""
         products = ", products in bfloat16" if self.mixed else ""
-        return f"{self.dtype_name} on {self.device.type}{products}, attention {self.attention}"
+        bits = "" if self.repeats else ", bits do not repeat"
+        return f"{self.dtype_name} on {self.device.type}{products}, attention {self.attention}{bits}"
 
     @contextmanager
     def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:
@@ -195,6 +197,7 @@ class Backbone(ABC):
                 raise
             # Some layers of experts count in a way that never repeats exactly; attention's backward is then such too.
             torch.use_deterministic_algorithms(True, warn_only=True)
+            self.repeats = False
 
     def _check(self, model: Any) -> None:
         """Refuse a model that the scorer would get wrong: rows laid end to end must not see each other."""

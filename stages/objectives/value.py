@@ -7,6 +7,8 @@ from torch import Tensor
 
 from stages.objectives.masked import masked_mean, masked_var
 
+CONSTANT = 1e-12  # a variance that rounding alone explains
+
 
 def value_loss(values: Tensor, returns: Tensor) -> Tensor:
     """(values - returns)^2 / 2, unreduced; any one shape."""
@@ -43,12 +45,14 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
 def fitted_scale(values: Tensor, returns: Tensor, mask: Tensor, least_slope: float) -> tuple[float, float]:
     """(offset, slope) for which offset + slope * values is nearest to the returns over the True slots, least squares.
 
-    The slope is held between least_slope and 1: values that say nothing about the returns, or the opposite, shrink.
+    values, returns, mask: one shape; both in units of the normalised score. The slope is held between least_slope, in
+    (0, 1], and 1: values that say nothing about the returns, or the opposite, shrink, and chance does not blow up
+    those that hardly differ. Constant values say nothing of a scale and are only moved. Raises as masked_mean.
     """
     value_mean, return_mean = masked_mean(values, mask), masked_mean(returns, mask)
+    variance = masked_var(values, mask)
     covariance = masked_mean((values - value_mean) * (returns - return_mean), mask)
-    slope = float(covariance / masked_var(values, mask).clamp_min(1e-12))
-    slope = min(max(slope, least_slope), 1.0)
+    slope = min(max(float(covariance / variance), least_slope), 1.0) if variance > CONSTANT else 1.0
     return float(return_mean) - slope * float(value_mean), slope
 
 

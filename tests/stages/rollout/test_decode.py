@@ -69,6 +69,17 @@ def test_logprobs_and_entropies_are_the_scorers(policy: Backbone) -> None:
     torch.testing.assert_close(torch.tensor([row.entropies for row in found]), entropy_BR, atol=2e-4, rtol=1e-4)
 
 
+def test_logprobs_and_entropies_are_the_scorers_where_float32_weights_multiply_in_bfloat16(loud: ModelConfig) -> None:
+    backbone = open_backbone(loud.model_copy(update={"lora": None}))
+    backbone.mixed = True
+    backbone.load("policy", Artifact("base", "policy"))
+    found = run(backbone)
+    rows = Sequences(PROMPTS, [row.ids for row in found])
+    logprobs_BR, entropy_BR = logprobs_and_entropy(backbone, "policy", rows, temperature=0.7)
+    torch.testing.assert_close(torch.tensor([row.logprobs for row in found]), logprobs_BR, atol=0.2, rtol=0)
+    torch.testing.assert_close(torch.tensor([row.entropies for row in found]), entropy_BR, atol=0.1, rtol=0)
+
+
 def test_rows_end_at_any_stop_token_and_the_others_go_on_as_before(policy: Backbone) -> None:
     free = run(policy, max_new_tokens=12)
     stops = {free[0].ids[2], free[1].ids[4]}
