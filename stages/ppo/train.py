@@ -134,7 +134,8 @@ def _load(config: Loop, context: Context, chat: Chat, questions: list[Question])
     backbone.load(POLICY, context.artifact("policy"), trainable=True, seed=context.seed)
     backbone.load(REFERENCE, context.artifact("reference"))
     heads = {
-        f"{REWARD}_{place}" if place else REWARD: artifact for place, artifact in enumerate(context.inputs["reward"])
+        f"{REWARD}_{place}" if place else REWARD: artifact
+        for place, artifact in enumerate(context.inputs.get("reward", ()))
     }
     judges = {role: _judge(backbone, chat, role, artifact) for role, artifact in heads.items()}
     # Of two rows with one prompt, the one with a reference is the one that functions are told of.
@@ -147,7 +148,7 @@ def _load(config: Loop, context: Context, chat: Chat, questions: list[Question])
         return models
     if config.value_model == "linear":
         return changed(models, critic=LinearCritic(backbone.hidden_size))
-    return changed(models, value_head=_value_model(backbone, context.inputs["reward"]))
+    return changed(models, value_head=_value_model(backbone, context.inputs.get("reward", ())))
 
 
 def _judge(backbone: Backbone, chat: Chat, role: str, artifact: Artifact) -> ScalarHead:
