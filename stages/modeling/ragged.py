@@ -94,17 +94,11 @@ class Ragged:
             spans += [torch.arange(self.opening, end), *(torch.arange(end, end + length) for length in answers)]
         return torch.cat([*spans, torch.arange(self.filler)])
 
-    def filled(self, multiple: int) -> Ragged:
-        """The same with as much filler as makes N a multiple of that."""
-        if multiple not in self._filled:
-            own = self.opening + sum(map(sum, self.lengths))
-            self._filled[multiple] = replace(self, filler=-own % multiple)
-        return self._filled[multiple]
-
     @cached_property
-    def _filled(self) -> dict[int, Ragged]:
-        """By the multiple: rows that are read by several roles need not be laid out for each."""
-        return {}
+    def filled(self) -> Ragged:
+        """The same with filler up to one of few sizes."""
+        own = self.opening + sum(map(sum, self.lengths))
+        return replace(self, filler=varlen.roomy(own, varlen.TOKENS_MULTIPLE) - own)
 
     @cached_property
     def starts(self) -> list[list[int]]:
@@ -127,9 +121,7 @@ class Ragged:
     ) -> Tensor:
         """A prompt sees the opening and, causally, itself; an answer its whole prompt and itself."""
         if varlen.fits(query, value):
-            if query.device not in self._plans:
-                self._plans[query.device] = self._plan(query.device)
-            return varlen.attention(self._plans[query.device], query, key, value, scaling=scaling, window=window)
+            return varlen.attention(self.plan(query.device), query, key, value, scaling=scaling, window=window)
         queries, keys, values = (x.split(self._pieces, dim=2) for x in (query, key, value))
         outputs = []
         for sees in self._parts:
@@ -154,14 +146,21 @@ class Ragged:
         parts.append([at])
         return [[i for i in sees if self._pieces[i]] for sees in parts if self._pieces[sees[-1]]]
 
-    def _plan(self, device: torch.device) -> varlen.Plan:
-        starts = [0, *accumulate(self._pieces)]
-        stretches = [[range(starts[i], starts[i + 1]) for i in sees] for sees in self._parts]
-        return varlen.Plan.of(stretches, device)
+    def plan(self, device: torch.device) -> varlen.Plan:
+        """What the one kernel call is told: every layer wants the same."""
+        if device not in self._plans:
+            starts = [0, *accumulate(self._pieces)]
+            stretches = [[range(starts[i], starts[i + 1]) for i in sees] for sees in self._parts]
+            self._plans[device] = varlen.Plan.of(stretches, device)
+        return self._plans[device]
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether attention has gone that way."""
+        return bool(self._plans)
 
     @cached_property
     def _plans(self) -> dict[torch.device, varlen.Plan]:
-        """What the one kernel call is told: every layer wants the same."""
         return {}
 
     @cached_property

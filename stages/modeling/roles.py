@@ -27,9 +27,6 @@ from stages.modeling.ragged import Group, Layout, Ragged
 LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
 MAX_LEAK = 0.01  # of the largest hidden state. Rows that see themselves alone differ by 0; experts in bfloat16 by less
 
-# Tokens of a forward come in multiples of this on a GPU: its library looks for a way to multiply at each new size.
-TOKENS_MULTIPLE = 128
-
 
 class Backbone(ABC):
     """Roles, and what each can do. Hidden states are [M, D], all tokens of a forward, in the weights' dtype."""
@@ -45,6 +42,7 @@ class Backbone(ABC):
         self.dtype: torch.dtype = getattr(torch, self.dtype_name)
         self.mixed = mixes_bfloat16(config, native)
         self.repeats = True  # whether the same run gives the same bits
+        self.replays = False  # whether passes can be recorded
         self.attention = config.attn_implementation or ragged.NAME
 
     @abstractmethod
@@ -77,10 +75,12 @@ class Backbone(ABC):
         return torch.autocast(self.device.type, torch.bfloat16) if self.mixed else nullcontext()
 
     def _states(self, model: Any, rows: Layout) -> Tensor:
-        layout: dict[str, Any]
-        num_tokens = len(rows.ids_N)
         if self.device.type == "cuda" and isinstance(rows, Ragged):
-            rows = rows.filled(TOKENS_MULTIPLE)
+            return self._trunk(model, rows.filled)[: len(rows.ids_N)]
+        return self._trunk(model, rows)
+
+    def _trunk(self, model: Any, rows: Layout) -> Tensor:
+        layout: dict[str, Any]
         if self.attention == ragged.NAME:
             # transformers makes no mask of its own where it is given one of four dimensions
             layout = {"attention_mask": torch.empty(1, 1, 1, 0), "ragged": rows}
@@ -93,7 +93,7 @@ class Backbone(ABC):
             position_ids=rows.positions_N.to(self.device)[None],
             use_cache=False,
             **layout,
-        ).last_hidden_state[0, :num_tokens]
+        ).last_hidden_state[0]
 
     def _masks(self, rows: Ragged, config: Any) -> Tensor | dict[str, Tensor]:
         """What transformers' own attention adds to its logits; by kind of layer where some see only a window."""
@@ -190,14 +190,16 @@ class Backbone(ABC):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first product
         torch.utils.deterministic.fill_uninitialized_memory = False  # a guard for code that reads what it never wrote
         torch.use_deterministic_algorithms(True)
+        rows = Ragged([Group([0, 1], [])])
         try:
-            self._states(model, Ragged([Group([0, 1], [])]))
+            self._states(model, rows)
         except RuntimeError as error:
             if "deterministic" not in str(error):
                 raise
             # Some layers of experts count in a way that never repeats exactly; attention's backward is then such too.
             torch.use_deterministic_algorithms(True, warn_only=True)
             self.repeats = False
+        self.replays = rows.filled.is_planned
 
     def _check(self, model: Any) -> None:
         """Refuse a model that the scorer would get wrong: rows laid end to end must not see each other."""

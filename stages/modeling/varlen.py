@@ -16,17 +16,28 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 LARGEST_HEAD = 256
+# What sizes are rounded up to. Tokens: a GPU's library looks for a way to multiply at each new size.
+TOKENS_MULTIPLE, PARTS_MULTIPLE, COPIES_MULTIPLE = 128, 8, 4
 # What torch.nn.attention.varlen calls: its own arguments still change from version to version.
 _kernel = torch.ops.aten._flash_attention_forward
 
 
+def roomy(count: int, least: int) -> int:
+    """The next of sizes that lie about an eighth apart and are multiples of `least`: so few that they come again."""
+    step = max(least, 1 << max(count.bit_length() - 4, 0))
+    return -(-count // step) * step
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Where each of P parts begins among the queries and among the keys, both [P + 1], int32; M keys in all."""
+    """Where each of P parts begins among the queries and among the keys, both [P + 1], int32; M keys in all.
+
+    What follows the last part, keys and parts that hold nothing, is there to give plans of like rows one `kind`.
+    """
 
     queries_P: Tensor
     keys_P: Tensor
-    most_queries: int
+    most_queries: int  # of a part, or a few more
     most_keys: int
     seen: Seen | None  # None: each part sees itself alone, so that the keys are the N tokens in order
 
@@ -34,21 +45,32 @@ class Plan:
     def of(cls, parts: Sequence[Sequence[range]], device: torch.device) -> Plan:
         """Parts in the order of their tokens: each the stretches of the N tokens that it sees, itself the last."""
         queries, keys = [len(sees[-1]) for sees in parts], [sum(map(len, sees)) for sees in parts]
-        ends = (torch.tensor([0, *accumulate(x)], dtype=torch.int32, device=device) for x in (queries, keys))
+        empty = [0] * (roomy(len(parts), PARTS_MULTIPLE) - len(parts))
+        starts = (torch.tensor([0, *accumulate(x + empty)], dtype=torch.int32, device=device) for x in (queries, keys))
         seen = None if queries == keys else Seen.of(parts, device)
-        return cls(*ends, max(queries), max(keys), seen)
+        return cls(*starts, roomy(max(queries), TOKENS_MULTIPLE), roomy(max(keys), TOKENS_MULTIPLE), seen)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that differs between two plans of one kind."""
+        seen = [] if self.seen is None else [self.seen.tokens_M, self.seen.own_N, *self.seen.copies]
+        return [self.queries_P, self.keys_P, *seen]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        return self.most_queries, self.most_keys, *(tuple(tensor.shape) for tensor in self.tensors)
 
 
 @dataclass(frozen=True)
 class Seen:
     """Which of the N tokens are the keys, part after part, and where each token lies among them.
 
-    `copies` tells, of the T tokens of a range, where the C copies beyond their own lie, [C, T]; M for one that is none.
+    `copies` tells, for the first T tokens, where the C copies beyond their own lie, [C, T]; M for one that is none.
     """
 
     tokens_M: Tensor
     own_N: Tensor
-    copies: Sequence[tuple[range, Tensor]]
+    copies: Sequence[Tensor]
 
     @classmethod
     def of(cls, parts: Sequence[Sequence[range]], device: torch.device) -> Seen:
@@ -62,19 +84,20 @@ class Seen:
                 else:
                     starts.setdefault(stretch, []).append(len(tokens))
                 tokens += stretch
+        tokens += [0] * (roomy(len(tokens), TOKENS_MULTIPLE) - len(tokens))
         # The opening has a copy for nearly every part, a prompt one for each of its answers: each kind by itself.
-        kinds = [[s for s in starts if s.start == 0], [s for s in starts if s.start > 0]]
-        copies = [_copies({s: starts[s] for s in kind}, len(tokens), device) for kind in kinds if kind]
-        return cls(torch.tensor(tokens, device=device), torch.tensor(own, device=device), copies)
+        openings, prompts = ({s: starts[s] for s in starts if (s.start == 0) == first} for first in (True, False))
+        copies = [_copies(kind, len(own), len(tokens)) for kind in (openings, prompts) if kind]
+        found = (torch.tensor(x, device=device) for x in (tokens, own))
+        return cls(*found, [x.to(device) for x in copies])
 
 
-def _copies(starts: dict[range, list[int]], nowhere: int, device: torch.device) -> tuple[range, Tensor]:
-    tokens = range(min(s.start for s in starts), max(s.stop for s in starts))
-    places = torch.full((max(map(len, starts.values())), len(tokens)), nowhere)
+def _copies(starts: dict[range, list[int]], num_tokens: int, nowhere: int) -> Tensor:
+    reach = min(roomy(max(s.stop for s in starts), TOKENS_MULTIPLE), num_tokens)
+    places = torch.full((roomy(max(map(len, starts.values())), COPIES_MULTIPLE), reach), nowhere)
     for stretch, found in starts.items():
-        here = slice(stretch.start - tokens.start, stretch.stop - tokens.start)
-        places[: len(found), here] = torch.tensor(found)[:, None] + torch.arange(len(stretch))
-    return tokens, places.to(device)
+        places[: len(found), stretch.start : stretch.stop] = torch.tensor(found)[:, None] + torch.arange(len(stretch))
+    return places
 
 
 class _Lay(torch.autograd.Function):
@@ -90,8 +113,8 @@ class _Lay(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         found = grad.index_select(0, ctx.seen.own_N)
         padded = torch.cat([grad, grad.new_zeros(1, *grad.shape[1:])])
-        for tokens, places_CT in ctx.seen.copies:
-            found[tokens.start : tokens.stop] += padded[places_CT].sum(0)
+        for places_CT in ctx.seen.copies:
+            found[: places_CT.shape[1]] += padded[places_CT].sum(0)
         return found, None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.errors import ModelError
 from stages.modeling.growing import Growing
+from stages.modeling.passes import recording
 from stages.modeling.roles import Backbone
 
 
@@ -30,16 +30,8 @@ class Steps:
             return self._backbone.hidden(self._role, rows)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            try:
-                # Another thread, such as a logger's, may use the GPU meanwhile.
-                with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                    self._states_BD = self._backbone.hidden(self._role, rows)
-            except RuntimeError as error:  # a forward that waits for what the GPU has found
-                raise ModelError(
-                    f"this architecture's decoding steps cannot be recorded: {str(error).splitlines()[0]}",
-                    where=self._backbone.location.label,
-                    remedy="set model.attn_implementation: sdpa",
-                ) from error
+            with recording(self._graph, self._backbone.location.label):
+                self._states_BD = self._backbone.hidden(self._role, rows)
         self._graph.replay()
         assert self._states_BD is not None, "recorded"
         return self._states_BD

@@ -1,4 +1,4 @@
-"""What only a GPU shows: its kernels against float32 on a CPU, replayed steps, and bits that repeat.
+"""What only a GPU shows: its kernels against float32 on a CPU, replayed passes and steps, and bits that repeat.
 
 POSTTUNE_TEST_GPU=1 .venv/bin/python -m pytest tests/stages/test_gpu.py
 """
@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import BASE, make_context, same_weights, shake
+from tiny_run import BASE, make_context, publish_scorer, same_weights, shake
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pipeline.contract import LoraConfig, ModelConfig
-from stages import sft
+from pipeline.errors import Interrupted
+from stages import ppo, sft
 from stages.modeling import varlen
 from stages.modeling.backbone import Backbone, open_backbone
+from stages.modeling.chat import load_chat
 from stages.modeling.ragged import Group, Ragged
 from stages.rollout import replay
 from stages.rollout.decode import Decoded, decode
@@ -104,6 +106,75 @@ def test_kernel_against_part_by_part(monkeypatch: pytest.MonkeyPatch, window: in
         assert error(half.grad.float(), whole.grad) < 2e-2
 
 
+def others(shift: int) -> Ragged:
+    """Rows like ROWS, of other tokens and lengths."""
+    groups = [
+        Group([*OPENING, *range(30, 32 + shift)], [[8, 9], [10 + shift], [11, 12, 13]]),
+        Group([*OPENING, 14], []),
+        Group(OPENING, [[17, 18]]),
+    ]
+    return Ragged(groups)
+
+
+def passed(backbone: Backbone, rows: Ragged) -> list[Tensor]:
+    """States without a gradient, and states and gradients of twice these rows."""
+    with torch.no_grad():
+        alone = backbone.hidden("policy", rows)
+    parameters = backbone.parameters("policy").values()
+    for parameter in parameters:
+        parameter.grad = None
+    for _ in range(2):
+        states = backbone.hidden("policy", rows)
+        states.square().sum().backward()
+    return [alone, states.detach(), *(p.grad for p in parameters if p.grad is not None)]
+
+
+@pytest.fixture
+def pair(folder: Path) -> tuple[Backbone, Backbone]:
+    """Two backbones alike, of which one never records."""
+    replaying, plain = opened(folder, "bfloat16"), opened(folder, "bfloat16")
+    assert replaying.replays
+    plain.replays = False
+    return replaying, plain
+
+
+def test_replayed_passes_give_what_each_pass_alone_gives(pair: tuple[Backbone, Backbone]) -> None:
+    replaying, plain = pair
+    for shift in range(4):
+        found, expected = (passed(backbone, others(shift)) for backbone in pair)
+        assert all(map(torch.equal, found, expected)) and len(found) == len(expected) > 2
+        for backbone in pair:  # what has been recorded must see weights that change
+            shake(backbone, "policy", shift)
+    recorded = replaying._passes._recorded  # type: ignore[attr-defined]
+    assert len(recorded) == 2 and all(recorded.values())
+    assert not plain._passes._recorded  # type: ignore[attr-defined]
+
+
+def test_pass_that_waits_for_its_gradient_is_not_written_over(pair: tuple[Backbone, Backbone]) -> None:
+    found = []
+    for backbone in pair:
+        passed(backbone, others(0))
+        parameters = list(backbone.parameters("policy").values())
+        one, other = backbone.hidden("policy", others(1)), backbone.hidden("policy", others(2))
+        with torch.no_grad():
+            backbone.hidden("policy", others(3))
+        found.append(torch.autograd.grad(one.square().sum() + 3 * other.square().sum(), parameters))
+        one = backbone.hidden("policy", others(1))
+        del one  # forgotten: nothing waits any more
+        assert backbone._passes._waiting() is None  # type: ignore[attr-defined]
+    assert all(map(torch.equal, *found))
+
+
+def test_recording_goes_on_without_memory(pair: tuple[Backbone, Backbone], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any, **named: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    replaying, plain = pair
+    monkeypatch.setattr(torch.cuda, "graph", full)
+    for shift in range(3):
+        assert all(map(torch.equal, passed(replaying, others(shift)), passed(plain, others(shift))))
+
+
 def answers(backbone: Backbone, stops: frozenset[int] = frozenset()) -> list[Decoded]:
     draws = torch.rand(len(PROMPTS), 90, generator=torch.Generator().manual_seed(3))
     return decode(backbone, "policy", PROMPTS, draws, stop_ids=stops, max_new_tokens=90, temperature=1.0)
@@ -124,9 +195,34 @@ def test_replayed_steps_give_what_each_step_alone_gives(
     assert {len(row.ids) for row in replayed[1]} != {90}
 
 
-def test_two_trainings_give_the_same_bits(folder: Path, rows: dict[str, Path], tmp_path: Path) -> None:
-    model = ModelConfig(model_name_or_path=str(folder), lora=LoraConfig(r=4, alpha=8))
-    for name in ("one", "other"):
-        config = sft.Config(data=str(rows["instructions"]), num_train_epochs=2)
-        sft.run(config, make_context(tmp_path / name / "out", model, policy="base", data=rows["instructions"]))
-    assert same_weights(tmp_path / "one" / "out", tmp_path / "other" / "out")
+def model_of(folder: Path) -> ModelConfig:
+    return ModelConfig(model_name_or_path=str(folder), lora=LoraConfig(r=4, alpha=8))
+
+
+def test_two_trainings_give_the_same_bits_though_one_is_stopped(
+    folder: Path, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    config = sft.Config(data=str(rows["instructions"]), num_train_epochs=8, per_device_train_batch_size=2)
+    inputs: dict[str, Any] = {"policy": "base", "data": rows["instructions"]}
+    one, other = (tmp_path / name / "out" for name in ("one", "other"))
+    sft.run(config, make_context(one, model_of(folder), **inputs))
+    with pytest.raises(Interrupted):
+        sft.run(config, make_context(other, model_of(folder), keep=True, stop=5, **inputs))
+    sft.run(config, make_context(other, model_of(folder), keep=True, **inputs))
+    assert same_weights(one, other)
+
+
+def test_ppo_that_is_stopped_ends_with_the_same_bits(folder: Path, rows: dict[str, Path], tmp_path: Path) -> None:
+    model = model_of(folder)
+    reward = publish_scorer(model, load_chat(model), tmp_path / "reward")
+    inputs: dict[str, Any] = {"policy": "base", "reference": "base", "reward": reward, "data": rows["prompts"]}
+    config = ppo.Config(
+        data="rows", policy="policy", total_episodes=32, rollout_batch_size=8, num_ppo_epochs=2, max_new_tokens=6,
+        per_device_train_batch_size=4, eval_prompts=0, learning_rate=1e-2,
+    )  # fmt: skip
+    one, other = (tmp_path / name / "out" for name in ("one", "other"))
+    ppo.run(config, make_context(one, model, **inputs))
+    with pytest.raises(Interrupted):
+        ppo.run(config, make_context(other, model, keep=True, stop=14, **inputs))
+    ppo.run(config, make_context(other, model, keep=True, **inputs))
+    assert same_weights(one, other)
