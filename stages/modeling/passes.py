@@ -21,6 +21,7 @@ from pipeline.errors import ModelError
 from stages.modeling import varlen
 from stages.modeling.ragged import Layout, Ragged
 
+MOST = 64  # recordings: one of 24 layers, backward included, takes 35 MB of a GPU's memory and 30 of the machine's
 Trunk = Callable[[Any, Layout], Tensor]  # model, rows -> hidden states [N, D]
 
 
@@ -53,6 +54,7 @@ class Passes:
         self._recorded: dict[Any, _Recorded | None] = {}  # by kind; None: met, and not recorded yet
         self._full = False  # memory was
         self._pool: Any = None
+        self._most_tokens = 0  # of a recording there that keeps something for a gradient
         self._gradients: dict[str, list[Tensor]] = {}  # by role: where backward passes put them
         self._waiting: Callable[[], _Waiting | None] = lambda: None
 
@@ -65,7 +67,7 @@ class Passes:
         if self._full or (waiting is not None and not waiting.done) or kind not in self._recorded:
             self._recorded.setdefault(kind)
             return self._trunk(model, rows)
-        recorded = self._recorded[kind]
+        recorded = self._recorded[kind] = self._recorded.pop(kind)  # the one used last stands last
         if recorded is None:
             try:
                 recorded = self._recorded[kind] = self._record(model, role, _Standing(rows, device), learnt)
@@ -78,9 +80,20 @@ class Passes:
         self._waiting = weakref.ref(waiting)
         return _Replayed.apply(recorded, rows, waiting, *learnt)  # type: ignore[no-any-return, no-untyped-call]
 
+    def _make_room(self, num_tokens: int) -> None:
+        """Of too many recordings forget the one used longest ago; before the largest, all, to be recorded behind it.
+
+        What it keeps for its gradient does not fit where smaller ones keep theirs, but theirs will fit into its place.
+        """
+        recorded = [kind for kind, found in self._recorded.items() if found is not None]
+        if self._pool is None or num_tokens > self._most_tokens:
+            self._recorded = dict.fromkeys(self._recorded)
+            self._pool, self._most_tokens = torch.cuda.graph_pool_handle(), num_tokens
+        elif len(recorded) >= MOST:
+            del self._recorded[recorded[0]]
+
     def _record(self, model: nn.Module, role: str, rows: _Standing, learnt: Sequence[nn.Parameter]) -> _Recorded:
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
+        self._make_room(len(rows.ids_N) if learnt else 0)
         forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with _stand_ins(model, learnt) as leaves:
             with recording(forward, self._label, self._pool):
