@@ -41,11 +41,9 @@ class ScalarHead(nn.Module):
 
     @torch.no_grad()
     def rescale(self, offset: float, slope: float) -> None:
-        """From now on give offset + slope * what would have been given. Raises ValueError for a slope of 0."""
-        if slope == 0:
-            raise ValueError("a slope of 0 would forget the head")
-        self.std.div_(slope)
-        self.mean.sub_(offset * self.std)
+        """From now on give offset + slope * what would have been given; a step of the weights still moves it as far."""
+        self.weight.mul_(slope)
+        self.mean.mul_(slope).sub_(offset * self.std)
 
     def save(self, folder: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / FILE)

@@ -42,17 +42,17 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fitted_scale(values: Tensor, returns: Tensor, mask: Tensor, least_slope: float) -> tuple[float, float]:
+def fitted_scale(values: Tensor, returns: Tensor, mask: Tensor) -> tuple[float, float]:
     """(offset, slope) for which offset + slope * values is nearest to the returns over the True slots, least squares.
 
-    values, returns, mask: one shape; both in units of the normalised score. The slope is held between least_slope, in
-    (0, 1], and 1: values that say nothing about the returns, or the opposite, shrink, and chance does not blow up
-    those that hardly differ. Constant values say nothing of a scale and are only moved. Raises as masked_mean.
+    values, returns, mask: one shape; both in units of the normalised score. The slope is held between 0 and 1: values
+    that say nothing about the returns, or the opposite, become their mean, and chance does not blow up those that
+    hardly differ. Constant values say nothing of a scale and are only moved. Raises as masked_mean.
     """
     value_mean, return_mean = masked_mean(values, mask), masked_mean(returns, mask)
     variance = masked_var(values, mask)
     covariance = masked_mean((values - value_mean) * (returns - return_mean), mask)
-    slope = min(max(float(covariance / variance), least_slope), 1.0) if variance > CONSTANT else 1.0
+    slope = min(max(float(covariance / variance), 0.0), 1.0) if variance > CONSTANT else 1.0
     return float(return_mean) - slope * float(value_mean), slope
 
 

@@ -28,7 +28,6 @@ from stages.rollout.generate import Completion, generate
 from stages.rollout.score import logprobs, logprobs_and_entropy, normalised_scores, values
 from stages.rollout.sequences import Sequences
 
-LEAST_SLOPE = 0.1  # of its own scale a value head keeps at least: with less its steps would hardly move a value
 POLICY, REFERENCE, REWARD, VALUE, CHECK = "policy", "reference", "reward", "value", "check"
 
 
@@ -212,7 +211,7 @@ def rescale_values(models: Models, experience: Experience, config: Config) -> No
     assert models.value_head is not None, "asked for with a value model that learns by steps"
     mask_BR = experience.sequences.mask_BR
     earned_BR = _earned(experience.rewards_BR, mask_BR, config.gamma)
-    models.value_head.rescale(*fitted_scale(experience.values_BR, earned_BR, mask_BR, LEAST_SLOPE))
+    models.value_head.rescale(*fitted_scale(experience.values_BR, earned_BR, mask_BR))
 
 
 @torch.no_grad()

@@ -150,4 +150,4 @@ def test_resolved_settings_are_settings(value_model: str) -> None:
     """What the run folder keeps, every default written out, is read back by the worker."""
     config = ppo.Config(**{**SMALL, "value_model": value_model})
     assert ppo.Config(**config.model_dump(mode="json")) == config
-    assert (config.value_coef, config.value_warmup_epochs) == ((0.1, 4) if value_model == "adapter" else (None, None))
+    assert (config.value_coef, config.value_warmup_epochs) == ((0.1, 1) if value_model == "adapter" else (None, None))

@@ -189,8 +189,8 @@ def test_rescaled_head_gives_a_line_of_what_it_gave(head: ScalarHead) -> None:
     before = head(hidden)
     head.rescale(-1.5, 0.25)
     torch.testing.assert_close(head(hidden), -1.5 + 0.25 * before)
-    with pytest.raises(ValueError, match="slope of 0"):
-        head.rescale(1.0, 0.0)
+    head.rescale(0.7, 0.0)
+    torch.testing.assert_close(head(hidden), torch.full_like(before, 0.7))
 
 
 def test_head_reads_back_what_it_saved(head: ScalarHead, tmp_path: Path) -> None:
