@@ -59,6 +59,14 @@ SaveSteps = Annotated[int, Field(gt=0), Unhashed()]
 LoggingSteps = Annotated[int, Field(gt=0), Unhashed()]
 
 
+class Saving(StageConfig):
+    """Base of the config of a stage that writes checkpoints: when, and how many stay."""
+
+    save_steps: SaveSteps = 50
+    save_minutes: Annotated[float | None, Field(gt=0), Unhashed()] = None  # also when so long has passed without one
+    save_total_limit: Annotated[int, Field(gt=0), Unhashed()] = 2  # checkpoints kept; 1: none behind a damaged one
+
+
 def _names_something(text: str) -> str:
     if "\0" in text or text == "package:":
         raise ValueError(f"{text!r} names nothing")

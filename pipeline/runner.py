@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from pipeline.store import StageRun, Store
 from pipeline.worker import Job
 
 Say = Callable[[str], None]
+FULL = 2**20  # bytes free, too few to write what went wrong
 
 
 def run(
@@ -131,6 +133,10 @@ def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:
         kind = {2: UserError, 130: Interrupted}.get(told["code"], StageFailed)
         remedy = told["remedy"] or ("its traceback is above" if debug else f"the whole traceback is in {run.log}")
         return kind(told["problem"], where=told["where"] or run.stage, remedy=remedy)
+    if shutil.disk_usage(run.folder).free < FULL:
+        return StageFailed(
+            "the disk is full", where=str(run.folder), remedy="free some space and run again: checkpoints are intact"
+        )
     if code == 130 or -code in {signal.SIGINT, signal.SIGTERM}:
         return Interrupted("stopped at once", where=run.stage, remedy="the next run goes on from the last checkpoint")
     if -code == signal.SIGKILL:

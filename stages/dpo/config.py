@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 Loss = Literal[
@@ -18,7 +18,7 @@ Loss = Literal[
 READ_BY: dict[str, tuple[Loss, ...]] = {"label_smoothing": ("cdpo", "robust"), "alpha": ("length_margin",)}
 
 
-class Config(StageConfig):
+class Config(Saving):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "policy"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Frozen, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Frozen, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 
@@ -23,7 +23,7 @@ class RewardFunction(Frozen):
     timeout: float = Field(10.0, gt=0)  # seconds it may take for one batch of answers
 
 
-class Loop(StageConfig):
+class Loop(Saving):
     """What the three have in common.
 
     An episode is one prompt and one sampled completion; an iteration collects a batch of them and learns from it.

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 LossType = Literal["bradley_terry", "plackett_luce"]
@@ -19,7 +19,7 @@ READS: dict[tuple[LossType, Ties], tuple[str, ...]] = {  # what goes together, a
 }
 
 
-class Config(StageConfig):
+class Config(Saving):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "reward"
