@@ -205,6 +205,7 @@ class Estimate:
     """What a stage will need, foretold from its config alone."""
 
     memory_gb: float | None = None
+    disk_gb: float | None = None  # of the stage's folder when it is fullest: the checkpoints kept, one more, the output
     notes: Sequence[str] = ()
 
 

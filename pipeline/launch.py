@@ -87,9 +87,8 @@ def _forward_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
     def pass_on(number: int, frame: object) -> None:
         forwarded.append(number)
         if child.poll() is None:
-            child.send_signal(
-                signal.SIGTERM if number == signal.SIGUSR1 else number
-            )  # torch's launcher knows the latter
+            # torch's launcher passes SIGTERM on, and ends on SIGUSR1.
+            child.send_signal(signal.SIGTERM if number == signal.SIGUSR1 else number)
 
     old = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:

@@ -90,6 +90,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         before = folder.last_fingerprint(stage.name)
         if step.action == "run":
             store.forget(run)
+        _check_room(recipe, stage, run)
         config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
         inputs = digests_of(stage, digests)
         store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
@@ -109,6 +110,21 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
     say(f"{stage.name}: done in {time.monotonic() - started:.0f} s, {peak:.1f} GB at most -> {run.output}")
     if result["told_to_stop"]:  # too late for the stage, in time for the ones after it
         raise Interrupted(f"stopped after {stage.name}", remedy="run the same command again to go on")
+
+
+def _check_room(recipe: Recipe, stage: Stage, run: StageRun) -> None:
+    """Refuse a stage whose checkpoints are not going to fit, before it trains."""
+    estimate = registry.load(registry.find(stage.kind).estimate)(stage.config, recipe.model)
+    if estimate.disk_gb is None:
+        return
+    needed = estimate.disk_gb - store.size(run.folder) / 2**30
+    free = shutil.disk_usage(run.folder).free / 2**30
+    if free < needed:
+        raise UserError(
+            f"it will write up to {needed:.1f} GB here, and {free:.1f} are free",
+            where=f"{stage.name}: {run.folder}",
+            remedy="free some space (posttune gc lists what nothing needs), lower save_total_limit, or use --runs",
+        )
 
 
 def _run_worker(

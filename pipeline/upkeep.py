@@ -14,7 +14,7 @@ from typing import Any
 from pipeline import registry
 from pipeline.content import file_digest
 from pipeline.recipe import RUN_FILES
-from pipeline.store import StageRun, read_json
+from pipeline.store import StageRun, read_json, size
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ def unnamed(root: Path) -> list[Unnamed]:
     for run in _runs(root):
         with _in_use(run) as in_use:
             if (run.stage, run.folder.name) not in current:
-                found.append(Unnamed(run.folder, _size(run.folder), "no longer what the recipe's stage is", in_use))
+                found.append(Unnamed(run.folder, size(run.folder), "no longer what the recipe's stage is", in_use))
                 continue
             leftovers = (*run.folder.glob("*.tmp"), *run.folder.glob("*.tmp-*"), *run.checkpoints.glob("*.tmp-*"))
             broken = [(path, "a damaged checkpoint, set aside") for path in run.checkpoints.glob("broken-*")]
             for path, why in (*((path, "half-written") for path in leftovers), *broken):
-                found.append(Unnamed(path, _size(path), why, in_use))
+                found.append(Unnamed(path, size(path), why, in_use))
     return found
 
 
@@ -129,8 +129,3 @@ def _in_use(run: StageRun) -> Iterator[bool]:
         yield True
     finally:
         os.close(lock)
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())

@@ -67,6 +67,6 @@ def rate(config: Config, model: ModelConfig) -> float:
 
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold: both answers of each pair, with their logits; without LoRA also a whole reference."""
+    """Memory and disk foretold: both answers of each pair, with their logits; without LoRA also a whole reference."""
     tokens = 2 * config.per_device_train_batch_size * config.max_length
-    return training_estimate(model, tokens, num_trained=1, num_frozen=1)
+    return training_estimate(model, tokens, num_trained=1, num_frozen=1, saving=config)

@@ -182,12 +182,13 @@ def rates(config: Loop, model: ModelConfig) -> tuple[float, float]:
 
 
 def estimate(config: Loop, model: ModelConfig) -> Estimate:
-    """Memory foretold: policy and value model are trained, reference and reward models only read."""
+    """Memory and disk foretold: policy and value model are trained, reference and reward models only read."""
     return training_estimate(
         model,
         config.per_device_train_batch_size * (config.max_prompt_length + config.max_new_tokens),
         num_trained=1 + (isinstance(config, Config) and config.value_model == "adapter"),
         num_frozen=1 + len(_names(config.reward)) + (config.check_reward is not None),
+        saving=config,
     )
 
 

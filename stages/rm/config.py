@@ -74,6 +74,6 @@ def rate(config: Config, model: ModelConfig) -> float:
 
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold for four completions a prompt."""
+    """Memory and disk foretold for four completions a prompt."""
     tokens = config.per_device_train_batch_size * 4 * config.max_length
-    return training_estimate(model, tokens, num_trained=1, num_frozen=1)
+    return training_estimate(model, tokens, num_trained=1, num_frozen=1, saving=config)

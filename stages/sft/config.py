@@ -43,6 +43,6 @@ def rate(config: Config, model: ModelConfig) -> float:
 
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold from the model's size on disk, if it is there, and the batch."""
+    """Memory and disk foretold from the model's size on disk, if it is there, and the batch."""
     tokens = config.per_device_train_batch_size * config.max_length
-    return training_estimate(model, tokens, num_trained=1)
+    return training_estimate(model, tokens, num_trained=1, saving=config)
