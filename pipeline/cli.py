@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pipeline import __version__
-from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, UserError
+from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, StageFailed, UserError
 from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
 
@@ -89,11 +90,44 @@ def report(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -
     """Write the run folder's report.html anew."""
     from pipeline import report as reporting
 
-    loaded = load_recipe(recipe, overrides or ())
-    folder = Store(runs, loaded).root
-    if not folder.is_dir():
-        raise UserError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")
-    _say(f"report: {reporting.write(folder)}")
+    _say(f"report: {reporting.write(_root(recipe, overrides, runs))}")
+
+
+@app.command()
+def verify(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -> None:
+    """Hash every file of the run folder and compare it with what was written."""
+    from pipeline import upkeep
+
+    root = _root(recipe, overrides, runs)
+    found = upkeep.verify(root)
+    rows = [(os.path.relpath(c.place, root), str(c.num_files), "; ".join(c.problems) or "as written") for c in found]
+    _say_table(("where", "files", "state"), rows)
+    if damaged := [checked for checked in found if checked.problems]:
+        raise StageFailed(
+            f"{len(damaged)} of {len(found)} places are not as they were written",
+            where=str(root),
+            remedy=f"posttune run {recipe} makes a damaged stage anew; --force STAGE one that only looks whole",
+        )
+
+
+@app.command()
+def gc(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed.")] = False,
+) -> None:
+    """List what no index names: runs under earlier settings, and what was left half-written. --delete removes it."""
+    from pipeline import upkeep
+
+    found = upkeep.unnamed(_root(recipe, overrides, runs))
+    if not found:
+        _say("everything here is in use")
+        return
+    rows = [(str(u.path), f"{u.num_bytes / 1e6:.1f}", u.why + (", in use: stays" if u.in_use else "")) for u in found]
+    _say_table(("where", "MB", "why"), rows)
+    total = sum(item.num_bytes for item in found if not item.in_use)
+    _say(f"{upkeep.remove(found) / 1e6:.1f} MB freed" if delete else f"{total / 1e6:.1f} MB; --delete removes it")
 
 
 @app.command()
@@ -115,6 +149,14 @@ def _options(
     ] = False,
 ) -> None:
     """Options of the command itself."""
+
+
+def _root(recipe: Path, overrides: Sequence[str] | None, runs: Path) -> Path:
+    """The recipe's run folder, where there is one."""
+    folder = Store(runs, load_recipe(recipe, overrides or ())).root
+    if not folder.is_dir():
+        raise UserError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")
+    return folder
 
 
 def _state(recipe: Recipe, store: Store, name: str) -> tuple[str, str, str]:

@@ -59,6 +59,14 @@ SaveSteps = Annotated[int, Field(gt=0), Unhashed()]
 LoggingSteps = Annotated[int, Field(gt=0), Unhashed()]
 
 
+class Saving(StageConfig):
+    """Base of the config of a stage that writes checkpoints: when, and how many stay."""
+
+    save_steps: SaveSteps = 50
+    save_minutes: Annotated[float | None, Field(gt=0), Unhashed()] = None  # also when so long has passed without one
+    save_total_limit: Annotated[int, Field(gt=0), Unhashed()] = 2  # checkpoints kept; 1: none behind a damaged one
+
+
 def _names_something(text: str) -> str:
     if "\0" in text or text == "package:":
         raise ValueError(f"{text!r} names nothing")
@@ -197,6 +205,7 @@ class Estimate:
     """What a stage will need, foretold from its config alone."""
 
     memory_gb: float | None = None
+    disk_gb: float | None = None  # of the stage's folder when it is fullest: the checkpoints kept, one more, the output
     notes: Sequence[str] = ()
 
 

@@ -40,6 +40,7 @@ BUILT_IN = {
 }
 
 CHECK_DATA = "stages.formats.check:check"
+CHECKPOINT_DAMAGE = "stages.checkpoint.store:damage"
 
 
 def find(name: str, *, where: str = "") -> Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from pipeline.store import StageRun, Store
 from pipeline.worker import Job
 
 Say = Callable[[str], None]
+FULL = 2**20  # bytes free, too few to write what went wrong
 
 
 def run(
@@ -88,6 +90,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         before = folder.last_fingerprint(stage.name)
         if step.action == "run":
             store.forget(run)
+        _check_room(recipe, stage, run)
         config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
         inputs = digests_of(stage, digests)
         store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
@@ -107,6 +110,21 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
     say(f"{stage.name}: done in {time.monotonic() - started:.0f} s, {peak:.1f} GB at most -> {run.output}")
     if result["told_to_stop"]:  # too late for the stage, in time for the ones after it
         raise Interrupted(f"stopped after {stage.name}", remedy="run the same command again to go on")
+
+
+def _check_room(recipe: Recipe, stage: Stage, run: StageRun) -> None:
+    """Refuse a stage whose checkpoints are not going to fit, before it trains."""
+    estimate = registry.load(registry.find(stage.kind).estimate)(stage.config, recipe.model)
+    if estimate.disk_gb is None:
+        return
+    needed = estimate.disk_gb - store.size(run.folder) / 2**30
+    free = shutil.disk_usage(run.folder).free / 2**30
+    if free < needed:
+        raise UserError(
+            f"it will write up to {needed:.1f} GB here, and {free:.1f} are free",
+            where=f"{stage.name}: {run.folder}",
+            remedy="free some space (posttune gc lists what nothing needs), lower save_total_limit, or use --runs",
+        )
 
 
 def _run_worker(
@@ -131,6 +149,10 @@ def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:
         kind = {2: UserError, 130: Interrupted}.get(told["code"], StageFailed)
         remedy = told["remedy"] or ("its traceback is above" if debug else f"the whole traceback is in {run.log}")
         return kind(told["problem"], where=told["where"] or run.stage, remedy=remedy)
+    if shutil.disk_usage(run.folder).free < FULL:
+        return StageFailed(
+            "the disk is full", where=str(run.folder), remedy="free some space and run again: checkpoints are intact"
+        )
     if code == 130 or -code in {signal.SIGINT, signal.SIGTERM}:
         return Interrupted("stopped at once", where=run.stage, remedy="the next run goes on from the last checkpoint")
     if -code == signal.SIGKILL:

@@ -227,6 +227,12 @@ def rows_file(run: StageRun, role: Role) -> Path:
     return run.output / ROWS[role]
 
 
+def size(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
+
+
 def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:
     """One hash over an artifact's files: equal bits give equal digests, whenever and wherever they were made."""
     return hashlib.sha256(json.dumps({name: entry["sha256"] for name, entry in files.items()}).encode()).hexdigest()

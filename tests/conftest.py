@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from toy_project import CHAIN, CHATML, KINDS, Project
+import toy_project
+from toy_project import KINDS, Project
 
 TESTS = Path(__file__).parent
 
@@ -30,16 +31,9 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project with the recipe chain.yaml: sft -> rm -> ppo of toy kinds. Tests run in it."""
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
+    made = toy_project.make(tmp_path / "project", plugins)
+    monkeypatch.chdir(made.root)
     monkeypatch.syspath_prepend(str(plugins))
-    keep = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "COVERAGE"))}
-    made = Project(root, {**keep, "PYTHONPATH": str(plugins), "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"})
-    (root / "base-model").mkdir()
-    (root / "base-model" / "config.json").write_text("{}", "utf-8")
-    made.rows()
-    made.write(CHAIN)
     return made
 
 

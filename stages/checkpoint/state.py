@@ -15,7 +15,8 @@ FILE = "state.pt"
 
 def write(folder: Path, state: Mapping[str, Any]) -> None:
     """Save nested dicts and lists of tensors, numbers and text."""
-    torch.save(dict(state), folder / FILE)
+    with (folder / FILE).open("wb") as stream:  # given a path, torch tells a full disk by a riddle
+        torch.save(dict(state), stream)
 
 
 def read(folder: Path, arithmetic: str) -> dict[str, Any]:

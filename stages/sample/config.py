@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 
-class Config(StageConfig):
+class Config(Saving):
     """Who answers, who ranks, and how often each prompt is answered."""
 
     produces: ClassVar[Role] = "comparisons"

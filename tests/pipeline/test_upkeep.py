@@ -1,0 +1,131 @@
+"""verify and gc on a finished chain: what is damaged is found, what nothing names is listed and, asked for, removed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toy_project
+from toy_project import Project
+
+from pipeline import store
+from pipeline.store import StageRun
+
+
+@pytest.fixture(scope="module")
+def finished(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = toy_project.make(tmp_path_factory.mktemp("upkeep") / "project", plugins)
+    assert project.command("run", "chain.yaml").returncode == 0
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy that a test may damage."""
+    shutil.copytree(finished.root, tmp_path / "copy", symlinks=True)
+    return Project(tmp_path / "copy", finished.environment)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def rename_in_manifest(path: Path) -> None:
+    manifest = json.loads(path.read_text("utf-8"))
+    manifest["files"]["../../../../secret"] = manifest["files"].popitem()[1]
+    path.write_text(json.dumps(manifest), "utf-8")
+
+
+def test_whole_run_folder_is_as_written(project: Project) -> None:
+    result = project.command("verify", "chain.yaml")
+    assert result.returncode == 0 and not result.stderr
+    assert result.stdout.count("as written") == 4  # the index and three stages
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "told"),
+    [
+        ("output/weights.json", flip, "output/weights.json does not match its hash"),
+        ("output/weights.json", Path.unlink, "output/weights.json is missing"),
+        ("output/more", Path.touch, "output/more is not in the manifest"),
+        ("manifest.json", lambda path: path.write_text("{"), "manifest.json is not an object"),
+        ("manifest.json", lambda path: path.write_text('{"files": 3}'), "manifest.json names no files"),
+        ("manifest.json", rename_in_manifest, "secret lies outside of its folder"),
+        ("checkpoints/step-000006/weights.json", flip, "checkpoints/step-000006: weights.json does not match"),
+        ("checkpoints/step-000004/MANIFEST.json", flip, "checkpoints/step-000004: "),
+    ],
+)
+def test_damage_is_found(project: Project, file: str, damage: Callable[[Path], object], told: str) -> None:
+    damage(project.stage_folder("rm") / file)
+    result = project.command("verify", "chain.yaml")
+    assert result.returncode == 1
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("rm/"))
+    assert told in line
+    assert result.stdout.count("as written") == 3
+    assert "1 of 4 places are not as they were written" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("", "is missing"), ("[]", "is missing"), ('{"id": "x"}', "names no stages")]
+)
+def test_broken_index_is_told(project: Project, text: str, told: str) -> None:
+    (project.root / "runs/chain/index.json").write_text(text, "utf-8")
+    result = project.command("verify", "chain.yaml")
+    assert result.returncode == 1 and told in result.stdout
+
+
+def test_run_that_the_index_names_and_is_gone_is_told(project: Project) -> None:
+    shutil.rmtree(project.root / "runs/chain/ppo")
+    result = project.command("verify", "chain.yaml")
+    assert result.returncode == 1 and "the run of ppo that it names is not there" in result.stdout
+
+
+def test_what_is_in_use_stays(project: Project) -> None:
+    before = sorted(project.root.rglob("*"))
+    result = project.command("gc", "chain.yaml", "--delete")
+    assert (result.returncode, result.stdout) == (0, "everything here is in use\n")
+    assert sorted(project.root.rglob("*")) == before
+
+
+def test_runs_under_earlier_settings_are_listed_and_removed_when_asked(project: Project) -> None:
+    old = project.stage_folder("ppo")
+    assert project.command("run", "chain.yaml", "--set", "ppo.steps=7").returncode == 0
+    leftovers = [
+        project.stage_folder("rm") / "output.tmp",
+        project.stage_folder("rm") / "checkpoints/step-000008.tmp-7",
+    ]
+    broken = project.stage_folder("sft") / "checkpoints/broken-step-000002"
+    for folder in (*leftovers, broken):
+        folder.mkdir()
+        (folder / "part").write_bytes(bytes(10**6))
+    kept = {
+        path for path in project.root.rglob("*") if not any(path.is_relative_to(x) for x in (old, *leftovers, broken))
+    }
+    listed = project.command("gc", "chain.yaml", "--set", "ppo.steps=7")
+    assert listed.returncode == 0 and old.exists()
+    for path in (old, *leftovers, broken):
+        assert str(path.relative_to(project.root)) in listed.stdout
+    assert "3.0 MB; --delete removes it" in listed.stdout
+    assert project.command("gc", "chain.yaml", "--delete").returncode == 0
+    assert {path for path in project.root.rglob("*")} == kept
+    assert "skip" in project.command("plan", "chain.yaml", "ppo", "--set", "ppo.steps=7").stdout
+
+
+def test_run_that_a_process_works_in_stays(project: Project) -> None:
+    old = project.stage_folder("ppo")
+    project.command("run", "chain.yaml", "--set", "ppo.steps=7")
+    with store.locked(StageRun("ppo", old.name, old)):
+        result = project.command("gc", "chain.yaml", "--delete")
+    assert "in use: stays" in result.stdout and "0.0 MB freed" in result.stdout
+    assert (old / "manifest.json").exists()
+
+
+def test_nothing_to_look_after_before_the_first_run(project: Project) -> None:
+    for command in ("verify", "gc"):
+        result = project.command(command, "chain.yaml", "--runs", "others")
+        assert result.returncode == 2 and "nothing has run yet" in result.stderr
