@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import toy_project
-from toy_project import KINDS, Project
+from toy_project import CHATML, KINDS, Project
 
 TESTS = Path(__file__).parent
 

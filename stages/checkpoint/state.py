@@ -1,4 +1,23 @@
-"""The state of our own training loops: one file, read back without unpickling code."""
+"""The state of our own training loops: one file, read back without unpickling code.
+
+What the rest of a run depends on, and how a resume has it again (tests/chaos compares every bit):
+
+  weights, adapters, heads     written here, in their own dtype; a frozen base is read again from where it was
+  AdamW's moments and step     written here (optimizer.state_dict)
+  learning rate                a function of the step (training/loop.py, ppo/update.py): no scheduler has a state
+  loss scaler                  none: bfloat16 needs none, and float16 is not offered
+  place in the data            a function of the step: every epoch's order is drawn from the seed (training/loop.schedule)
+  random numbers               a function of the seed and a purpose (streams.py); dropout's is drawn anew each step
+  steps skipped in a row       written here
+  PPO: rollout in use, epoch,  written here, the tensors as they were: a rollout is not sampled twice
+    minibatch, metrics so far
+  PPO: KL coefficient, the     written here
+    value head's scale, sums of
+    the linear critic, alarms
+  running moments              none: scores are normalised once, by the reward model's own figures
+  logged metrics, W&B run id   metrics.jsonl is cut back to the checkpoint's step; state.json has the id
+  dtype, device, attention     written here, and a resume under others is refused
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Config(Saving):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "policy"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")]  # what training starts from: an SFT policy

@@ -60,8 +60,8 @@ def training_estimate(
         checkpoint = num_trained * learnt * 12 / 2**30
         disk = (saving.save_total_limit + 1) * checkpoint + learnt * 4 / 2**30
         notes.append(
-            f"up to {disk:.1f} GB of disk: {saving.save_total_limit} checkpoints of {checkpoint:.2f} GB, one more while it "
-            "is written, and the output"
+            f"up to {disk:.1f} GB of disk: {saving.save_total_limit} checkpoints of {checkpoint:.2f} GB, one more "
+            "while it is written, and the output"
         )
     return Estimate(total, disk, tuple(notes))
 

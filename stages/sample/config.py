@@ -14,7 +14,7 @@ class Config(Saving):
     """Who answers, who ranks, and how often each prompt is answered."""
 
     produces: ClassVar[Role] = "comparisons"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
 
     policy: Annotated[str, Input(role="policy")]  # answers
     reward: Annotated[Names | None, Input(role="reward", default="only")] = None  # ranks; [] leaves that to people

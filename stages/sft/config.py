@@ -14,7 +14,7 @@ class Config(Saving):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "policy"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")] = "base"  # what training starts from
