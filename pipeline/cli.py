@@ -36,6 +36,9 @@ Force = Annotated[
     list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and everything the libraries print.")]
+AllowDrift = Annotated[
+    bool, typer.Option("--allow-drift", help="Resume under another torch, thread count, dtype or device too.")
+]
 RUNS = Path("runs")
 # typer brings its own copy of click, or uses the installed one, by version: this is UsageError of the right one.
 USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
@@ -49,12 +52,13 @@ def run(
     runs: Runs = RUNS,
     force: Force = None,
     debug: Debug = False,
+    allow_drift: AllowDrift = False,
 ) -> None:
     """Run the named stages and whatever they need that is missing or stale."""
     from pipeline import runner
 
     loaded = load_recipe(recipe, overrides or ())
-    runner.run(loaded, runs, stages or (), force or (), debug, say=_say)
+    runner.run(loaded, runs, stages or (), force or (), runner.Options(debug, allow_drift), say=_say)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,27 @@ from pipeline.store import StageRun, Store
 from pipeline.worker import Job
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of one run, none of which changes what a stage is."""
+
+    debug: bool = False  # show tracebacks, and what libraries print
+    allow_drift: bool = False  # resume under another torch, thread count, dtype or device
+
+
+DEFAULT = Options()
 FULL = 2**20  # bytes free, too few to write what went wrong
 
 
 def run(
-    recipe: Recipe, runs: Path, wanted: Sequence[str], force: Sequence[str] = (), debug: bool = False, say: Say = print
+    recipe: Recipe,
+    runs: Path,
+    wanted: Sequence[str],
+    force: Sequence[str] = (),
+    options: Options = DEFAULT,
+    say: Say = print,
 ) -> None:
     """Bring the wanted stages, and whatever they need, up to date; raises the first stage's error."""
     folder = Store(runs, recipe)
@@ -44,7 +60,7 @@ def run(
             say(f"{name}: {reasons}" if step.action == "skip" else f"{name}: {step.action} ({reasons})")
             if step.action != "skip":
                 changed = True
-                _execute(recipe, folder, step, digests, debug, say)
+                _execute(recipe, folder, step, digests, options, say)
             digests[name] = finished_digest(folder, step)
             recipe = with_rows(recipe, folder, step)
             if folder.last_fingerprint(name) != step.fingerprint:
@@ -79,7 +95,7 @@ def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
         registry.load(registry.CHECK_DATA)(asked)
 
 
-def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, str], debug: bool, say: Say) -> None:
+def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, str], options: Options, say: Say) -> None:
     """Run or resume one stage to its published artifact."""
     stage, started = step.stage, time.monotonic()
     run = folder.run(stage.name, str(step.fingerprint))
@@ -96,7 +112,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
         folder.point(stage.name, run.fingerprint)
         try:
-            result = _run_worker(recipe, folder, stage, run, digests, lock, debug)
+            result = _run_worker(recipe, folder, stage, run, digests, lock, options)
         except UserError:
             if store.discard(run):
                 folder.point(stage.name, before if before != run.fingerprint else None)
@@ -128,26 +144,28 @@ def _check_room(recipe: Recipe, stage: Stage, run: StageRun) -> None:
 
 
 def _run_worker(
-    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], lock: int, debug: bool
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], lock: int, options: Options
 ) -> dict[str, Any]:
     for name in ("result.json", "error.json"):
         (run.folder / name).unlink(missing_ok=True)
     job = run.folder / "job.json"
-    store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, debug))))
+    store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, options))))
     processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
     ended = launch.run_worker(processes, job, lock)
     result = store.read_json(run.folder / "result.json")
     if ended.status == 0 and result is not None:
         return {**result, "told_to_stop": ended.told_to_stop}
-    raise _failure(run, ended.status, debug)
+    raise _failure(run, ended.status, options)
 
 
-def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:
+def _failure(run: StageRun, code: int, options: Options) -> PosttuneError:
     """The worker's own account of what went wrong, or what its exit status tells."""
     told = store.read_json(run.folder / "error.json")
     if told:
         kind = {2: UserError, 130: Interrupted}.get(told["code"], StageFailed)
-        remedy = told["remedy"] or ("its traceback is above" if debug else f"the whole traceback is in {run.log}")
+        remedy = told["remedy"] or (
+            "its traceback is above" if options.debug else f"the whole traceback is in {run.log}"
+        )
         return kind(told["problem"], where=told["where"] or run.stage, remedy=remedy)
     if shutil.disk_usage(run.folder).free < FULL:
         return StageFailed(
@@ -164,7 +182,9 @@ def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:
     return StageFailed(f"the stage ended with status {code}", where=run.stage, remedy=f"see {run.log}")
 
 
-def _job(recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], debug: bool) -> Job:
+def _job(
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], options: Options
+) -> Job:
     inputs = {
         field: [_artifact(recipe, folder, name) for name in stage.inputs[field]]
         for field, mark in input_fields(type(stage.config))
@@ -181,7 +201,8 @@ def _job(recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Ma
         inputs=inputs,
         data=data,
         wandb=_wandb(recipe, folder, stage, run, digests),
-        debug=debug,
+        debug=options.debug,
+        allow_drift=options.allow_drift,
     )
 
 

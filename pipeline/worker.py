@@ -50,6 +50,7 @@ class Job:
     data: dict[str, list[dict[str, Any]]]
     wandb: dict[str, Any] | None
     debug: bool
+    allow_drift: bool
 
     def context(self, tracker: Tracker, terminal: Terminal, should_stop: Any, chief: bool) -> Context:
         """The context the stage works in."""
@@ -61,6 +62,7 @@ class Job:
             data={field: [_source(s) for s in given] for field, given in self.data.items()},
             seed=self.seed,
             checkpoints=folder / "checkpoints",
+            allow_drift=self.allow_drift,
             chief=chief,
             log_metrics=tracker.log,
             should_stop=should_stop,

@@ -6,8 +6,8 @@ What the rest of a run depends on, and how a resume has it again (tests/chaos co
   AdamW's moments and step     written here (optimizer.state_dict)
   learning rate                a function of the step (training/loop.py, ppo/update.py): no scheduler has a state
   loss scaler                  none: bfloat16 needs none, and float16 is not offered
-  place in the data            a function of the step: every epoch's order is drawn from the seed (training/loop.schedule)
-  random numbers               a function of the seed and a purpose (streams.py); dropout's is drawn anew each step
+  place in the data            a function of the step: an epoch's order is drawn from the seed (training/loop.schedule)
+  random numbers               a function of the seed and a purpose (streams.py); dropout's seed is one of the step
   steps skipped in a row       written here
   PPO: rollout in use, epoch,  written here, the tensors as they were: a rollout is not sampled twice
     minibatch, metrics so far
@@ -16,7 +16,8 @@ What the rest of a run depends on, and how a resume has it again (tests/chaos co
     the linear critic, alarms
   running moments              none: scores are normalised once, by the reward model's own figures
   logged metrics, W&B run id   metrics.jsonl is cut back to the checkpoint's step; state.json has the id
-  dtype, device, attention     written here, and a resume under others is refused
+  dtype, device, attention,    written here, and a resume under others is refused unless --allow-drift is given
+    torch version, threads
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 import torch
 
+from pipeline.contract import Context
 from pipeline.errors import UserError
 
 FILE = "state.pt"
@@ -38,19 +40,22 @@ def write(folder: Path, state: Mapping[str, Any]) -> None:
         torch.save(dict(state), stream)
 
 
-def read(folder: Path, arithmetic: str) -> dict[str, Any]:
+def read(folder: Path, arithmetic: str, context: Context) -> dict[str, Any]:
     """The state written there. `weights_only`: nothing in the file can run.
 
-    `arithmetic` is the dtype, device and attention in use now; UserError if the checkpoint was written under another,
-    for the run would silently become one that nobody started.
+    `arithmetic` is all that the last digits depend on here and now; UserError if the checkpoint was written under
+    another, for the run would silently become one that nobody started. Where the context allows it, it is said instead.
     """
     state = dict(torch.load(folder / FILE, weights_only=True, map_location="cpu"))
     if state["arithmetic"] != arithmetic:
-        raise UserError(
-            f"this checkpoint was written with {state['arithmetic']}, and here it would go on with {arithmetic}",
-            where=str(folder),
-            remedy="go on where it was started, set model.dtype, or start over with --force",
-        )
+        drift = f"was written with {state['arithmetic']}, and here it would go on with {arithmetic}"
+        if not context.allow_drift:
+            raise UserError(
+                f"this checkpoint {drift}",
+                where=str(folder),
+                remedy="go on where it was started, allow it with --allow-drift, or start over with --force",
+            )
+        context.say(f"the checkpoint {drift}: allowed")
     return state
 
 

@@ -112,10 +112,12 @@ class Backbone(ABC):
 
     @property
     def arithmetic(self) -> str:
-        """What a result's last digits depend on besides the recipe; a resume must not change it."""
+        """What a result's last digits depend on besides the recipe; a resume must not change it unasked."""
         products = ", products in bfloat16" if self.mixed else ""
         bits = "" if self.repeats else ", bits do not repeat"
-        return f"{self.dtype_name} on {self.device.type}{products}, attention {self.attention}{bits}"
+        threads = f" and {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        device = f"{self.device.type}{threads}"
+        return f"{self.dtype_name} on {device}{products}, attention {self.attention}, torch {torch.__version__}{bits}"
 
     @contextmanager
     def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:

@@ -332,7 +332,7 @@ def _resume(config: Loop, context: Context, updater: Updater) -> Position:
     found = store.newest(context.checkpoints, context.say)
     if found is None:
         return Position(_controller(config, config.kl_coef))
-    state = checkpoint.read(found[1], updater.models.backbone.arithmetic)
+    state = checkpoint.read(found[1], updater.models.backbone.arithmetic, context)
     checkpoint.restore(updater.policy, state["policy"])
     checkpoint.restore(updater.value, state["value"])
     checkpoint.restore(updater.value_scale, state["value_scale"])

@@ -115,7 +115,7 @@ def _resume(context: Context, backbone: Backbone) -> tuple[int, list[Completion]
     found = store.newest(context.checkpoints, context.say)
     if found is None:
         return 0, []
-    state = checkpoint.read(found[1], backbone.arithmetic)
+    state = checkpoint.read(found[1], backbone.arithmetic, context)
     context.say(f"going on from batch {found[0]}")
     return found[0], [Completion(ids, ended) for ids, ended in zip(state["ids"], state["ended"], strict=True)]
 

@@ -199,7 +199,7 @@ def _resume(
     if found is None:
         return 0, 0
     step, folder = found
-    state = checkpoint.read(folder, settings.arithmetic)
+    state = checkpoint.read(folder, settings.arithmetic, context)
     checkpoint.restore(parameters, state["parameters"])
     optimizer.load_state_dict(state["optimizer"])
     settings.notes.update(state.get("notes", {}))
