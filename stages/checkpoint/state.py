@@ -15,7 +15,13 @@ FILE = "state.pt"
 
 def write(folder: Path, state: Mapping[str, Any]) -> None:
     """Save nested dicts and lists of tensors, numbers and text."""
-    torch.save(dict(state), folder / FILE)
+    with (folder / FILE).open("wb") as stream:
+        try:
+            torch.save(dict(state), stream)
+        except RuntimeError as error:  # "unexpected pos": how torch says that a write failed, a full disk for one
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def read(folder: Path, arithmetic: str) -> dict[str, Any]:

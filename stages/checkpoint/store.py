@@ -39,12 +39,13 @@ def put(final: Path, write: Callable[[Path], None]) -> None:
         temporary.rename(final)
         _sync(final.parent)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise StageFailed(
             f"a checkpoint could not be written: {error.strerror or error}",
             where=str(final),
             remedy="free some space and run again; the checkpoint before it is intact",
         ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # half a checkpoint would keep a full disk full
 
 
 def newest(folder: Path | None, say: Callable[[str], None]) -> tuple[int, Path] | None:

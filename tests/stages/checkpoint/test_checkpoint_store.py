@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.errors import StageFailed
-from stages.checkpoint import store
+from stages.checkpoint import state, store
 
 
 def put(folder: Path, step: int) -> Path:
@@ -74,6 +75,19 @@ def test_leftover_of_a_killed_save_is_removed(tmp_path: Path) -> None:
     (tmp_path / "step-000002.tmp-77").mkdir()
     (tmp_path / "step-000002.tmp-77/note").write_text("half")
     assert store.newest(tmp_path, pytest.fail) == (1, tmp_path / "step-000001")
+    assert names(tmp_path) == ["step-000001"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without space")
+def test_full_disk_is_named_and_keeps_no_half_checkpoint(tmp_path: Path) -> None:
+    put(tmp_path, 1)
+
+    def write(place: Path) -> None:
+        (place / state.FILE).symlink_to("/dev/full")
+        state.write(place, {"weights": torch.zeros(10_000)})
+
+    with pytest.raises(StageFailed, match="No space left on device"):
+        store.save(tmp_path, 2, write)
     assert names(tmp_path) == ["step-000001"]
 
 
