@@ -59,8 +59,9 @@ class Tracker:
         kept = [entry for entry in entries if entry["step"] <= step]
         write_atomically(self._file, "".join(json.dumps(entry) + "\n" for entry in kept))
         self.save_state()
-        for entry in kept if self._guest else ():
-            self._guest.log(entry["step"], {k: v for k, v in entry.items() if k not in ("step", "time")})
+        if self._guest:
+            for entry in kept:
+                self._guest.log(entry["step"], {k: v for k, v in entry.items() if k not in ("step", "time")})
 
     def finish(self, summary: Mapping[str, float] | None = None, outcome: str = "finished") -> None:
         """Close W&B (within `finish_seconds`) and keep the state."""
