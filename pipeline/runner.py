@@ -118,8 +118,6 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
                 folder.point(stage.name, before if before != run.fingerprint else None)
             raise
         store.publish(run, {**result["record"], "inputs": inputs}, result["report"])
-        for name in ("result.json", "job.json"):
-            (run.folder / name).unlink(missing_ok=True)
     for line in result["summary"]:
         say(f"  {line}")
     peak = result["record"]["peak_memory_mb"] / 1024
@@ -154,6 +152,8 @@ def _run_worker(
     ended = launch.run_worker(processes, job, lock)
     result = store.read_json(run.folder / "result.json")
     if ended.status == 0 and result is not None:
+        for done in (job, run.folder / "result.json"):  # now: a kill once the manifest is there would leave them
+            done.unlink()
         return {**result, "told_to_stop": ended.told_to_stop}
     raise _failure(run, ended.status, options)
 

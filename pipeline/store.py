@@ -107,6 +107,9 @@ class Store:
     def create(self) -> None:
         """Make the run folder and keep the resolved recipe in it."""
         self.root.mkdir(parents=True, exist_ok=True)
+        for torn in self.root.glob("*.tmp-*"):
+            if not _is_alive(int(torn.name.rpartition("-")[2])):  # else another engine is writing it at this moment
+                torn.unlink(missing_ok=True)
         self._index = read_json(self.root / "index.json") or self._index
         if "id" not in self._index:
             self._index = {"id": uuid.uuid4().hex[:12], "stages": {}}
@@ -160,7 +163,9 @@ def locked(run: StageRun) -> Iterator[int]:
 
 
 def prepare(run: StageRun, config: str, inputs: Mapping[str, Any]) -> None:
-    """Lay out the folder of a run that is about to start or go on."""
+    """Lay out the folder of a run that is about to start or go on; what a killed one was writing goes."""
+    for torn in run.folder.glob("*.tmp-*"):
+        torn.unlink()
     shutil.rmtree(run.unpublished, ignore_errors=True)
     for stale in (run.output, run.folder / "manifest.json"):
         shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
@@ -250,10 +255,24 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text` so that a reader, or a power cut, sees the old file or the new one."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(text, "utf-8")
-    sync(temporary)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, "utf-8")
+        sync(temporary)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     sync(path.parent)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def sync(path: Path) -> None:

@@ -71,7 +71,6 @@ def put(final: Path, write: Callable[[Path], None]) -> None:
         temporary.rename(final)
         _sync(final.parent)
     except Exception as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         problem = disk_problem(error) or (isinstance(error, OSError) and (error.strerror or str(error)))
         if not problem:
             raise
@@ -80,6 +79,8 @@ def put(final: Path, write: Callable[[Path], None]) -> None:
             where=str(final),
             remedy="free some space and run again; the checkpoint before it is intact",
         ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # half a checkpoint would keep a full disk full
 
 
 def _check_room(folder: Path) -> None:

@@ -331,6 +331,7 @@ def _write(updater: Updater, position: Position, folder: Path) -> None:
 def _resume(config: Loop, context: Context, updater: Updater) -> Position:
     found = store.newest(context.checkpoints, context.say)
     if found is None:
+        context.rewind(0)
         return Position(_controller(config, config.kl_coef))
     state = checkpoint.read(found[1], updater.models.backbone.arithmetic, context)
     checkpoint.restore(updater.policy, state["policy"])

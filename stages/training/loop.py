@@ -197,6 +197,7 @@ def _resume(
     if context.chief:
         processes.wait()
     if found is None:
+        context.rewind(0)
         return 0, 0
     step, folder = found
     state = checkpoint.read(folder, settings.arithmetic, context)

@@ -83,6 +83,19 @@ def test_leftover_of_a_killed_save_is_removed(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step-000001"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without space")
+def test_full_disk_is_named_and_keeps_no_half_checkpoint(tmp_path: Path) -> None:
+    put(tmp_path, 1)
+
+    def write(place: Path) -> None:
+        (place / state.FILE).symlink_to("/dev/full")
+        state.write(place, {"weights": torch.zeros(10_000)})
+
+    with pytest.raises(StageFailed, match="No space left on device"):
+        store.save(tmp_path, 2, write)
+    assert names(tmp_path) == ["step-000001"]
+
+
 def test_folder_kept_beside_the_checkpoints_outlives_them_and_shows_its_damage(tmp_path: Path) -> None:
     store.put(tmp_path / "kept", lambda place: (place / "note").write_text("x") and None)
     for step in (1, 2, 3):

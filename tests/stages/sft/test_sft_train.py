@@ -168,6 +168,18 @@ def test_run_stopped_after_training_does_not_train_again(
     assert all(torch.equal(first[name], tensor) for name, tensor in weights(tmp_path / "out").items())
 
 
+def test_run_logs_no_step_twice_when_every_checkpoint_is_damaged(
+    model: ModelConfig, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    log = Log()
+    run(tmp_path / "out", model, rows["instructions"], log, keep=True)
+    steps = [step for step, _ in log.metrics]
+    for file in tmp_path.glob("checkpoints/*/state.pt"):
+        file.write_bytes(b"")
+    run(tmp_path / "out", model, rows["instructions"], log, keep=True)
+    assert [step for step, _ in log.metrics] == steps
+
+
 def test_gradient_checkpointing_changes_nothing_but_memory(
     kind: ModelConfig, rows: dict[str, Path], tmp_path: Path
 ) -> None:

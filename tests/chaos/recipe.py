@@ -1,0 +1,111 @@
+"""The project that is attacked: a tiny model, a few rows, four training stages, and their settings in pairs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+STAGES = ("sft", "rm", "dpo", "ppo")
+RECIPE = """\
+name: chaos
+seed: 3
+model: {{model_name_or_path: {model}, dtype: float32, lora: {{r: 2, alpha: 4}}}}
+data:
+  rows: {{path: rows.jsonl}}
+  ranked: {{path: ranked.jsonl}}
+stages:
+  sft: {{data: rows, max_steps: 10, per_device_train_batch_size: 2, gradient_accumulation_steps: 1, max_length: 96,
+        learning_rate: 1.0e-2, eval_prompts: 3, max_new_tokens: 6, save_steps: 1}}
+  rm: {{data: ranked, max_steps: 10, per_device_train_batch_size: 1, gradient_accumulation_steps: 1,
+       learning_rate: 1.0e-2, normalize_prompts: 4, max_new_tokens: 6, save_steps: 1}}
+  dpo: {{policy: base, data: ranked, max_steps: 10, per_device_train_batch_size: 1, gradient_accumulation_steps: 1,
+        learning_rate: 1.0e-2, eval_prompts: 3, sampled_prompts: 2, max_new_tokens: 6, save_steps: 1}}
+  ppo: {{policy: base, data: rows, total_episodes: 20, rollout_batch_size: 4, num_ppo_epochs: 2, num_mini_batches: 2,
+        per_device_train_batch_size: 2, learning_rate: 1.0e-2, max_new_tokens: 8, eval_prompts: 3, save_steps: 1}}
+"""
+# Two values of each: every pair of values of two settings is in one of the rows of `settings`. There is no setting for
+# padding: rows always lie end to end. Only sft has `packing`, only ppo a value model and minibatches to stop between.
+FULL = ("model.lora=null", "sft.learning_rate=1.0e-3", "rm.learning_rate=1.0e-3", "dpo.learning_rate=1.0e-3",
+        "ppo.learning_rate=1.0e-3")  # fmt: skip
+MODEL = ((("model.dtype=float32",), ("model.dtype=bfloat16",)), ((), FULL))
+SAVE = (("save_steps=1",), ("save_steps=2",))
+ACCUMULATION = (("gradient_accumulation_steps=1",), ("gradient_accumulation_steps=4",))
+OWN = {
+    "sft": (SAVE, ACCUMULATION, (("packing=false",), ("packing=true",))),
+    "rm": (SAVE, ACCUMULATION),
+    "dpo": (SAVE, ACCUMULATION),
+    "ppo": (
+        SAVE,
+        (("value_model=adapter",), ("value_model=linear",)),
+        (("num_mini_batches=2",), ("num_mini_batches=1",)),
+    ),
+}
+TRACKED = ((), ("tracking.wandb={project: chaos, mode: offline}",))
+Settings = tuple[str, ...]  # of --set
+
+
+def settings(stage: str) -> list[Settings]:
+    """Eight rows in which every two settings meet in all four combinations of their values."""
+    factors = (
+        *MODEL,
+        *(tuple(tuple(f"{stage}.{one}" for one in value) for value in own) for own in OWN[stage]),
+        TRACKED,
+    )
+    rows = []
+    for a, b, c in itertools.product((0, 1), repeat=3):
+        columns = (a, b, c, a ^ b, a ^ c, b ^ c, a ^ b ^ c)  # any two of the seven are independent
+        rows.append(tuple(one for factor, at in zip(factors, columns, strict=False) for one in factor[at]))
+    return rows
+
+
+def model_settings(chosen: Settings) -> Settings:
+    """Those of them that every stage shares."""
+    return tuple(one for one in chosen if one.startswith("model.") or one in FULL)
+
+
+def write_project(root: Path, model: Path) -> None:
+    """The recipe and its rows."""
+    (root / "home").mkdir(parents=True)
+    (root / "chaos.yaml").write_text(RECIPE.format(model=model), "utf-8")
+    turns = ([("user", f"question {i}"), ("assistant", f"answer {i}")] for i in range(40))
+    rows = [{"messages": [{"role": role, "content": text} for role, text in pair]} for pair in turns]
+    ranked = [
+        {
+            "prompt": [{"role": "user", "content": f"ask {i}"}],
+            "completions": ["good", "fair", f"bad {i}"],
+            "ranks": [1, 2, 3],
+        }
+        for i in range(40)
+    ]
+    for name, given in (("rows", rows), ("ranked", ranked)):
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given), "utf-8")
+
+
+def write_model(folder: Path) -> Path:
+    """A byte-level tokenizer of 384 tokens, and a Llama of two layers and about 50,000 random weights."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from toy_project import CHATML
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=384, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["system user assistant", "question answer ask"] * 4, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>")
+    fast.chat_template = CHATML
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=384, hidden_size=40, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, pad_token_id=0, bos_token_id=None,
+        eos_token_id=2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
