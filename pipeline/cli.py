@@ -78,6 +78,9 @@ def plan(
             estimate = registry.load(registry.find(step.stage.kind).estimate)(step.stage.config, loaded.model)
             for note in estimate.notes:
                 _say(f"{step.stage.name}: {note}")
+    code = planning.foreign_code(loaded, [step.stage for step in steps])
+    if code:
+        _say("\n".join(["code from outside posttune that this recipe runs:", *(f"  {line}" for line in code)]))
 
 
 @app.command()

@@ -27,8 +27,8 @@ class ContentCache:
         self._known: dict[str, list[object]] = {}
         try:
             known = json.loads(file.read_text("utf-8"))
-            self._known = {path: entry for path, entry in known.items() if len(entry) == 4}
-        except (OSError, ValueError, TypeError, AttributeError):  # torn, or not ours: hashed anew
+            self._known = {path: entry for path, entry in known.items() if isinstance(entry, list) and len(entry) == 4}
+        except (OSError, ValueError, AttributeError, RecursionError):  # torn, or not ours: hashed anew
             pass
         self._changed = False
 

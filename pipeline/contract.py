@@ -16,6 +16,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.errors import ModelError
+
 Role = Literal["policy", "reward", "evaluation", "comparisons"]
 RecordKind = Literal["instruction", "comparison", "prompt"]
 ROWS: Mapping[Role, str] = {"comparisons": "comparisons.jsonl"}  # roles that are data, and their file in the output
@@ -52,6 +54,10 @@ class StageConfig(Frozen):
     produces: ClassVar[Role]
     revision: ClassVar[int] = 1
     distributed: ClassVar[bool] = False  # whether `launch:` may start it in several processes
+
+    def foreign_code(self) -> Mapping[str, str]:
+        """Code outside the product that this config has the stage run: dotted path by the key that names it."""
+        return {}
 
 
 Names = str | tuple[str, ...]
@@ -165,7 +171,15 @@ class Artifact:
     def info(self) -> dict[str, Any]:
         """What the producing stage recorded for its readers in `output/posttune.json`; empty for the base."""
         file = self.path / "posttune.json" if self.path else None
-        return json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
+        if file is None or not file.is_file():
+            return {}
+        try:
+            info = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            info = None
+        if not isinstance(info, dict):
+            raise ModelError("is no JSON object", where=str(file), remedy="name the output of a posttune stage, whole")
+        return info
 
 
 @dataclass(frozen=True)

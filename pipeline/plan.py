@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pipeline import registry
 from pipeline.errors import UserError
 from pipeline.fingerprint import differences, fingerprint, material
 from pipeline.graph import Stage
@@ -76,6 +77,18 @@ def closure(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
     return [name for name in recipe.stages if name in keep]
 
 
+def foreign_code(recipe: Recipe, stages: Sequence[Stage]) -> list[str]:
+    """What these stages would run that is not the product's code: all that a recipe can name, a line each."""
+    lines = []
+    for stage in stages:
+        if stage.kind not in registry.BUILT_IN:
+            lines.append(f"{stage.name}: the kind {stage.kind} of the package {registry.package_of(stage.kind)}")
+        lines += [f"{stage.name}: {path} ({key})" for key, path in stage.config.foreign_code().items()]
+    if recipe.model.trust_remote_code:
+        lines.append(f"every stage: the code of {recipe.model.model_name_or_path} (model.trust_remote_code)")
+    return lines
+
+
 def plan_stage(recipe: Recipe, store: Store, stage: Stage, digests: Mapping[str, str], forced: bool = False) -> Step:
     """What this stage would do, given the digests of the finished stages among those it needs."""
     waits = sorted(stage.needs - digests.keys())
@@ -86,7 +99,7 @@ def plan_stage(recipe: Recipe, store: Store, stage: Stage, digests: Mapping[str,
     run = store.run(stage.name, print_)
     if forced:
         return Step(stage, "run", FORCED, print_, parts)
-    if run.manifest():
+    if run.published():
         return Step(stage, "skip", _why_up_to_date(stage), print_, parts)
     if run.has_checkpoint:
         return Step(stage, "resume", ("stopped in the middle; a checkpoint is there",), print_, parts)
@@ -102,7 +115,12 @@ def _why_run(recipe: Recipe, store: Store, stage: Stage, parts: dict[str, Any]) 
     last = store.last_fingerprint(stage.name)
     if last is None:
         return ["not run yet"]
-    inputs = store.run(stage.name, last).read("inputs.json")
+    run = store.run(stage.name, last)
+    inputs = run.read("inputs.json")
     if not inputs:
-        return ["not run yet"]
-    return differences(inputs["material"], parts, recipe, inputs.get("rows", {})) or ["its last run did not finish"]
+        return [f"{run.folder / 'inputs.json'} cannot be read" if run.manifest() else "not run yet"]
+    try:
+        reasons = differences(inputs["material"], parts, recipe, inputs["rows"])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # only words hang on it, not what is done
+        return [f"{run.folder / 'inputs.json'} is not what posttune wrote"]
+    return reasons or ["its last run did not finish"]

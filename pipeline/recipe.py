@@ -22,6 +22,7 @@ from pipeline.graph import Stage, connect
 from pipeline.validation import explain
 from pipeline.yaml_lines import Document
 
+MAX_PARENTS = 20
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 MAKE_TARGETS = {
     "setup",
@@ -166,7 +167,14 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Document:
         return document
     if not isinstance(parent_name, str):
         raise RecipeError("`extends` must be a path", where=document.where(("extends",)), remedy="extends: other.yaml")
-    if not os.path.exists(path.parent / parent_name):  # os.path: pathlib raises on a name too long for the system
+    if len(children) == MAX_PARENTS:
+        raise RecipeError(
+            f"more than {MAX_PARENTS} files extend each other",
+            where=document.where(("extends",)),
+            remedy="extend fewer",
+        )
+    known = "\0" not in parent_name and os.path.exists(path.parent / parent_name)  # pathlib raises on too long a name
+    if not known:
         raise RecipeError(
             f"there is no file {path.parent / parent_name}",
             where=document.where(("extends",)),

@@ -41,16 +41,26 @@ BUILT_IN = {
 
 CHECK_DATA = "stages.formats.check:check"
 CHECKPOINT_DAMAGE = "stages.checkpoint.store:damage"
+CHECK_TASK = "stages.evaluate.checks:check_task"
 
 
 def find(name: str, *, where: str = "") -> Kind:
     """The kind called `name`; RecipeError with the nearest known one otherwise."""
     if name in BUILT_IN:
         return BUILT_IN[name]
-    others = {entry.name: entry.value for entry in entry_points(group="posttune.stages")}
+    others = _others()
     if name in others:
         return _kind(name, others[name])
     raise RecipeError(f"there is no stage kind '{name}'", where=where, remedy=nearest(name, {*BUILT_IN, *others}))
+
+
+def package_of(name: str) -> str:
+    """The package that brings the third-party kind `name`."""
+    return _others()[name]
+
+
+def _others() -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group="posttune.stages")}
 
 
 def load(dotted: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import launch, registry, report, store
+from pipeline import launch, registry, report, store, tracking
 from pipeline.contract import DataSource, Source, TaskConfig
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError
 from pipeline.fingerprint import record_rows
@@ -59,6 +59,7 @@ def run(
             reasons = "; ".join(step.reasons)
             say(f"{name}: {reasons}" if step.action == "skip" else f"{name}: {step.action} ({reasons})")
             if step.action != "skip":
+                _verify_inputs(folder, step)
                 changed = True
                 _execute(recipe, folder, step, digests, options, say)
             digests[name] = finished_digest(folder, step)
@@ -85,6 +86,9 @@ def _write_report(root: Path, say: Say) -> None:
 
 def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
     """Read the data of every stage that is about to run, so that a bad row ends the run before any training."""
+    sources = {name for stage in stages for names in stage.data.values() for name in names}
+    for task in sorted({task for name in sources if (task := recipe.data[name].task)}):
+        registry.load(registry.CHECK_TASK)(task, recipe.tasks[task])
     asked: dict[str, Any] = {}
     for stage in stages:
         for field, mark in input_fields(type(stage.config)):
@@ -95,6 +99,16 @@ def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
         registry.load(registry.CHECK_DATA)(asked)
 
 
+def _verify_inputs(folder: Store, step: Step) -> None:
+    """Whatever this stage reads is what was published; a resume finds the state that its own run left."""
+    for name in sorted(step.stage.needs):
+        needed = folder.finished(name)
+        assert needed is not None, "a stage starts only when what it needs is finished"
+        store.verify(needed)
+    if step.action == "resume":
+        tracking.read_state(folder.run(step.stage.name, str(step.fingerprint)).folder)
+
+
 def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, str], options: Options, say: Say) -> None:
     """Run or resume one stage to its published artifact."""
     stage, started = step.stage, time.monotonic()
@@ -103,7 +117,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         if run.manifest() and step.reasons != FORCED:
             say(f"{stage.name}: another process has just finished it")
             return
-        before = folder.last_fingerprint(stage.name)
+        before, files = folder.last_fingerprint(stage.name), store.remember(run)
         if step.action == "run":
             store.forget(run)
         _check_room(recipe, stage, run)
@@ -114,7 +128,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         try:
             result = _run_worker(recipe, folder, stage, run, digests, lock, options)
         except UserError:
-            if store.discard(run):
+            if store.discard(run, files):
                 folder.point(stage.name, before if before != run.fingerprint else None)
             raise
         store.publish(run, {**result["record"], "inputs": inputs}, result["report"])

@@ -10,7 +10,6 @@ A manifest is written last: its presence means the stage is finished.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import manifest
 from pipeline.content import ContentCache, file_digest
 from pipeline.contract import ROWS, Artifact, Role
 from pipeline.errors import StageFailed, UserError
@@ -56,13 +56,19 @@ class StageRun:
     def log(self) -> Path:
         return self.folder / "log.txt"
 
+    def published(self) -> dict[str, Any] | None:
+        """The manifest of a finished run; None while it is unfinished or a file of it is missing.
+
+        UserError where the manifest, or the size of a file, is not what was published.
+        """
+        return manifest.read(self.folder, self.stage, self.fingerprint)
+
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest of a finished run; None while it is unfinished or a file of it is missing."""
-        manifest = read_json(self.folder / "manifest.json")
-        if not manifest or manifest.get("fingerprint") != self.fingerprint or "files" not in manifest:
+        """The same for those who only look on: None where it is damaged, too."""
+        try:
+            return self.published()
+        except UserError:
             return None
-        sizes = ((self.folder / name, entry["size"]) for name, entry in manifest["files"].items())
-        return manifest if all(path.is_file() and path.stat().st_size == size for path, size in sizes) else None
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of this folder; empty where there is none."""
@@ -76,9 +82,9 @@ class Store:
         self.root = runs / recipe.name
         self.contents = ContentCache(self.root / "hashes.json")
         self._recipe = recipe
-        self._index = read_json(self.root / "index.json") or {}
+        self._index = _read_index(self.root / "index.json")
         owner = self.root / self._index["recipe"] if "recipe" in self._index else recipe.path
-        if owner.exists() and not owner.samefile(recipe.path):  # a recipe that was moved keeps its runs
+        if os.path.exists(owner) and not owner.samefile(recipe.path):  # a recipe that was moved keeps its runs
             raise UserError(
                 f"this run folder belongs to the recipe {os.path.relpath(owner.resolve())}",
                 where=str(self.root),
@@ -182,14 +188,27 @@ def forget(run: StageRun) -> None:
         (run.folder / name).unlink(missing_ok=True)
 
 
-def discard(run: StageRun) -> bool:
-    """Leave nothing but the log of a run that the user's input stopped; False where it has a checkpoint to keep."""
-    if run.has_checkpoint:
-        return False
+def remember(run: StageRun) -> dict[Path, bytes]:
+    """The files of a run's folder, other than its log and lock, before a stage starts or goes on in it."""
+    files = run.folder.iterdir() if run.folder.is_dir() else ()
+    return {path: path.read_bytes() for path in files if path.is_file() and path.name not in {"log.txt", "lock"}}
+
+
+def discard(run: StageRun, before: Mapping[Path, bytes]) -> bool:
+    """Take back what a run wrote that the user's input stopped, but for its log.
+
+    False where it has a checkpoint to keep: its folder is then as it was `before`; else nothing is left in it.
+    """
+    keep = {run.log, run.checkpoints, run.folder / "lock", *before} if run.has_checkpoint else {run.log}
     for path in run.folder.iterdir():
-        if path != run.log:
+        if path not in keep:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    return True
+    if not run.has_checkpoint:
+        return True
+    for path, content in before.items():
+        if not path.is_file() or path.read_bytes() != content:
+            path.write_bytes(content)
+    return False
 
 
 def publish(run: StageRun, record: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,28 +222,35 @@ def publish(run: StageRun, record: Mapping[str, Any], report: Mapping[str, Any])
             files[name.as_posix()] = {"sha256": file_digest(path), "size": path.stat().st_size}
         run.unpublished.rename(run.output)
         sync(run.folder)
-        manifest = {
+        made = {
             "fingerprint": run.fingerprint,
             "stage": run.stage,
-            "digest": _digest(files),
+            "digest": manifest.digest(files),
             **record,
             "files": files,
         }
-        write_atomically(run.folder / "manifest.json", json.dumps(manifest, indent=1))
+        write_atomically(run.folder / manifest.FILE, json.dumps(made, indent=1))
     except OSError as error:
         raise StageFailed(
             f"the output could not be published: {error.strerror}",
             where=str(run.folder),
             remedy="free some space or mend the permissions, then run again: the checkpoint is kept",
         ) from error
-    return manifest
+    return made
 
 
 def artifact(run: StageRun, role: Role) -> Artifact:
     """A finished run's output as another stage receives it."""
-    manifest = run.manifest()
-    assert manifest is not None, "only finished runs have artifacts"
-    return Artifact(run.stage, role, run.output, manifest["digest"])
+    found = run.manifest()
+    assert found is not None, "only finished runs have artifacts"
+    return Artifact(run.stage, role, run.output, found["digest"])
+
+
+def verify(run: StageRun) -> None:
+    """UserError unless a finished run's output is what it published: asked once before another stage reads it."""
+    found = run.published()
+    assert found is not None, "a stage starts only when what it needs is finished"
+    manifest.verify(run.folder, run.stage, found)
 
 
 def rows_file(run: StageRun, role: Role) -> Path:
@@ -238,16 +264,28 @@ def size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
-def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """One hash over an artifact's files: equal bits give equal digests, whenever and wherever they were made."""
-    return hashlib.sha256(json.dumps({name: entry["sha256"] for name, entry in files.items()}).encode()).hexdigest()
+def _read_index(path: Path) -> dict[str, Any]:
+    """index.json; empty where there is none. UserError for what posttune did not write: its pointers name folders."""
+    index = read_json(path)
+    if index is None and not path.exists():
+        return {}
+    pointers = index.get("stages") if index else None
+    given = list(pointers.values()) if isinstance(pointers, dict) else [None]
+    sound = all(isinstance(pointer, str) and manifest.SHA256.fullmatch(pointer) for pointer in given)
+    if index is None or not sound or not all(isinstance(index.get(name, ""), str) for name in ("id", "recipe")):
+        raise UserError(
+            "is not the index that posttune wrote",
+            where=str(path),
+            remedy="delete it: every stage that is finished is found again by its fingerprint",
+        )
+    return index
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is no file or no object."""
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

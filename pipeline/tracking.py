@@ -10,6 +10,7 @@ import json
 import netrc
 import os
 import queue
+import re
 import shutil
 import threading
 import time
@@ -17,9 +18,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UserError
 from pipeline.store import read_json, write_atomically
 
 FINISH_SECONDS = 30.0  # how long the end of a stage waits for W&B
+STATE = "state.json"
+RUN_ID = re.compile("[0-9a-f]+")
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What the attempts before this one left in a stage's folder; UserError where no tracker wrote it."""
+    file = folder / STATE
+    kept = read_json(file)
+    state = {"seconds": 0.0, "high_water": -1, **(kept or {})}
+    numbers = all(isinstance(state[name], (int, float)) for name in ("seconds", "high_water"))
+    run_id = state.get("wandb_run_id", "0")
+    if (kept is None and file.exists()) or not numbers or not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+        raise UserError(
+            "is not the state that posttune wrote",
+            where=str(file),
+            remedy="delete it: the time spent before this attempt, and its W&B run, are then not gone on with",
+        )
+    return state
 
 
 class Tracker:
@@ -33,8 +53,8 @@ class Tracker:
         finish_seconds: float = FINISH_SECONDS,
     ) -> None:
         self._file = folder / "metrics.jsonl"
-        self._state_file = folder / "state.json"
-        self.state: dict[str, Any] = {"seconds": 0.0, "high_water": -1, **(read_json(self._state_file) or {})}
+        self._state_file = folder / STATE
+        self.state = read_state(folder)
         self._guest = _WandbGuest(folder, wandb, self.state, say) if wandb and wandb["mode"] != "disabled" else None
         self._finish_seconds = finish_seconds
         self._start = time.monotonic()
@@ -78,11 +98,13 @@ class Tracker:
     def _lines(self) -> list[dict[str, Any]]:
         """The metrics so far; a line torn by a kill is left out."""
         entries = []
-        for line in self._file.read_text("utf-8").splitlines() if self._file.exists() else []:
+        for line in self._file.read_text("utf-8", "replace").splitlines() if self._file.exists() else []:
             try:
-                entries.append(json.loads(line))
-            except ValueError:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                entries.append(entry)
         return entries
 
 

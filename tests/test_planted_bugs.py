@@ -87,8 +87,8 @@ BUGS = [
         "-advantages * ratio.clamp(1 - clip_range, 1 + clip_range))", "-advantages * ratio)",
         POLICY + "test_policy_loss_matches_golden"),
     Bug("the value model starts without the score's scale", "ppo/train.py",
-        "    return ScalarHead.load(rewards[0].path).to(backbone.device)\n",
-        "    head = ScalarHead.load(rewards[0].path).to(backbone.device)\n"
+        "    return ScalarHead.load(rewards[0].path, backbone.hidden_size).to(backbone.device)\n",
+        "    head = ScalarHead.load(rewards[0].path, backbone.hidden_size).to(backbone.device)\n"
         "    head.std.fill_(1), head.mean.fill_(0)\n"
         "    return head\n",
         SAME_ANSWERS),

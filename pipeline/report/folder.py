@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.manifest import SHA256
+from pipeline.recipe import NAME
 from pipeline.report.text import is_number, number, shorten
 from pipeline.store import StageRun, read_json
 
@@ -66,15 +68,21 @@ def read_run(root: Path) -> Run:
     text, recipe = _recipe(root / "recipe.yaml")
     index = read_json(root / "index.json") or {}
     pointers = mapping(index.get("stages"))
-    kinds = {str(name): str(mapping(given).get("kind", "")) for name, given in mapping(recipe.get("stages")).items()}
-    names = list(kinds) or [str(name) for name in pointers]
+    kinds = {str(name): plain(mapping(given).get("kind")) for name, given in mapping(recipe.get("stages")).items()}
+    # A name that the recipe's reader would refuse could lead out of the run folder.
+    names = [name for name in kinds or map(str, pointers) if NAME.fullmatch(name)]
     stages = tuple(_stage(root, name, kinds.get(name, ""), pointers.get(name)) for name in names)
-    return Run(str(recipe.get("name") or root.name), recipe, text, stages, str(index.get("id", "")))
+    return Run(plain(recipe.get("name")) or root.name, recipe, text, stages, plain(index.get("id")))
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """`value` if it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}
+
+
+def plain(value: Any) -> str:
+    """Text or a number as text, else nothing: anchors can make a short YAML file unfold without end."""
+    return str(value) if isinstance(value, (str, int, float)) else ""
 
 
 def items(value: Any) -> list[Any]:
@@ -88,12 +96,12 @@ def _recipe(path: Path) -> tuple[str, Mapping[str, Any]]:
     try:
         text = path.read_text("utf-8", errors="replace")
         return text, mapping(yaml.safe_load(text))
-    except (OSError, yaml.YAMLError):
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return "", {}
 
 
 def _stage(root: Path, name: str, kind: str, fingerprint: Any) -> StageView:
-    if not isinstance(fingerprint, str) or not fingerprint:
+    if not isinstance(fingerprint, str) or not SHA256.fullmatch(fingerprint):
         return StageView(name, kind, State("waiting", "not started"))
     run = StageRun(name, fingerprint, root / name / fingerprint[:12])
     manifest = run.read("manifest.json")
@@ -102,7 +110,7 @@ def _stage(root: Path, name: str, kind: str, fingerprint: Any) -> StageView:
     inputs, data = _made_from(run.read("inputs.json"), mapping(record.get("inputs")))
     return StageView(
         name,
-        str(record.get("kind") or kind),
+        plain(record.get("kind")) or kind,
         _state(run, record, series),
         fingerprint,
         record,
@@ -205,7 +213,7 @@ def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
         for line in stream:
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(entry, dict):
                 yield entry

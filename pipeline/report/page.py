@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report.curves import stage_curves
-from pipeline.report.folder import Run, StageView, mapping
+from pipeline.report.folder import Run, StageView, mapping, plain
 from pipeline.report.samples import SampleSet, sample_set
 from pipeline.report.tables import TableView, table
 from pipeline.report.text import NOTHING, cell, duration, is_number, memory, number, visible
@@ -43,7 +43,7 @@ def render(run: Run) -> str:
         script=Markup(script),
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
-        description=run.recipe.get("description") or "",
+        description=plain(run.recipe.get("description")),
         facts=_facts(run),
         when=_when(run),
         nothing=NOTHING,
@@ -99,7 +99,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("Seed", recipe.get("seed")),
         ("Held out", f"{number(100 * share)} % of prompts" if is_number(share) else None),
     ]
-    return [(name, str(value)) for name, value in facts if value not in (None, "")]
+    return [(name, plain(value)) for name, value in facts if plain(value)]
 
 
 def _when(run: Run) -> str:

@@ -22,14 +22,16 @@ What the rest of a run depends on, and how a resume has it again (tests/chaos co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.contract import Context
-from pipeline.errors import UserError
+from pipeline.errors import PosttuneError, UserError
 
 FILE = "state.pt"
 
@@ -40,23 +42,43 @@ def write(folder: Path, state: Mapping[str, Any]) -> None:
         torch.save(dict(state), stream)
 
 
-def read(folder: Path, arithmetic: str, context: Context) -> dict[str, Any]:
-    """The state written there. `weights_only`: nothing in the file can run.
+@contextmanager
+def reading(folder: Path, arithmetic: str, context: Context) -> Iterator[dict[str, Any]]:
+    """The state written there, to be restored inside. `weights_only`: nothing in the file can run.
 
     `arithmetic` is all that the last digits depend on here and now; UserError if the checkpoint was written under
     another, for the run would silently become one that nobody started. Where the context allows it, it is said instead.
+    UserError also for one that does not hold what its stage saves.
     """
-    state = dict(torch.load(folder / FILE, weights_only=True, map_location="cpu"))
-    if state["arithmetic"] != arithmetic:
-        drift = f"was written with {state['arithmetic']}, and here it would go on with {arithmetic}"
-        if not context.allow_drift:
-            raise UserError(
-                f"this checkpoint {drift}",
-                where=str(folder),
-                remedy="go on where it was started, allow it with --allow-drift, or start over with --force",
-            )
-        context.say(f"the checkpoint {drift}: allowed")
-    return state
+    try:
+        state = dict(torch.load(folder / FILE, weights_only=True, map_location="cpu"))
+        _check_arithmetic(folder, state["arithmetic"], arithmetic, context)
+        yield state
+    except PosttuneError:
+        raise
+    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+        raise UserError(
+            f"this checkpoint does not hold what its stage saves ({_first_line(error)})",
+            where=str(folder / FILE),
+            remedy=f"delete {folder.name}, to go on from the checkpoint before it, or start over with --force",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+
+
+def _check_arithmetic(folder: Path, written: str, arithmetic: str, context: Context) -> None:
+    if written == arithmetic:
+        return
+    drift = f"was written with {written}, and here it would go on with {arithmetic}"
+    if not context.allow_drift:
+        raise UserError(
+            f"this checkpoint {drift}",
+            where=str(folder),
+            remedy="go on where it was started, allow it with --allow-drift, or start over with --force",
+        )
+    context.say(f"the checkpoint {drift}: allowed")
 
 
 def tensors(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -65,8 +87,18 @@ def tensors(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def restore(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> None:
-    """Copy saved values into parameters of the same names."""
-    assert parameters.keys() == saved.keys(), "a checkpoint belongs to the config in its fingerprint"
+    """Copy saved values into parameters of the same names and shapes; ValueError where they are others."""
+    shapes = [{name: tensor.shape for name, tensor in given.items()} for given in (parameters, saved)]
+    if shapes[0] != shapes[1]:
+        raise ValueError("other parameters")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(saved[name])
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Give the optimizer its moments back; ValueError where they are those of other parameters."""
+    optimizer.load_state_dict(dict(saved))
+    for parameter, moments in optimizer.state.items():
+        if any(moments[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+            raise ValueError("moments of other parameters")

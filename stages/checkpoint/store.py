@@ -103,7 +103,7 @@ def newest(folder: Path | None, say: Callable[[str], None]) -> tuple[int, Path] 
         return None
     for leftover in folder.glob("*.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for path in sorted(folder.glob("step-??????"), reverse=True):
+    for path in sorted(folder.glob(f"step-{6 * '[0-9]'}"), reverse=True):
         problem = damage(path)
         if problem is None:
             return int(path.name.removeprefix("step-")), path
@@ -118,10 +118,13 @@ def damage(folder: Path) -> str | None:
     """What is wrong with a folder that `put` wrote, or None."""
     try:
         entries = json.loads((folder / MANIFEST).read_text("utf-8"))
+        held = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir() and not p.is_symlink()}
+        if entries.keys() != held - {MANIFEST}:
+            return "its manifest does not list the files that are here"
         for name, entry in entries.items():
             if (folder / name).stat().st_size != entry["size"] or _hash(folder / name) != entry["sha256"]:
                 return f"{name} does not match its hash"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{type(error).__name__} while reading its manifest"
     return None
 

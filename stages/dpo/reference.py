@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -39,7 +40,7 @@ def reference_logprobs(backbone: Backbone, pairs: Sequence[Pair], steps: Sequenc
     place = None
     if context.checkpoints:
         place = context.checkpoints / f"reference-{_digest(backbone, pairs, parts, context)[:16]}"
-    kept_P2 = _read(place, context)
+    kept_P2 = _read(place, len(pairs), context)
     if processes.sum({"found": float(kept_P2 is not None)}, ["found"])["found"] == processes.count:
         assert kept_P2 is not None, "every process has found it"
         return kept_P2
@@ -72,14 +73,20 @@ def _digest(backbone: Backbone, pairs: Sequence[Pair], parts: Sequence[list[int]
     return found.hexdigest()
 
 
-def _read(place: Path | None, context: Context) -> Tensor | None:
+def _read(place: Path | None, num_pairs: int, context: Context) -> Tensor | None:
     if place is None or not place.is_dir():
         return None
     problem = store.damage(place)
-    if problem:
-        context.say(f"the kept log-probabilities of the reference are damaged ({problem}): computed again")
-        return None
-    return load_file(place / FILE)["logprobs_P2"]
+    try:
+        if problem is None:
+            kept_P2 = load_file(place / FILE)["logprobs_P2"]
+            if kept_P2.shape == (num_pairs, 2):
+                return kept_P2
+            problem = "they are those of other pairs"
+    except (SafetensorError, KeyError, OSError) as error:
+        problem = f"{type(error).__name__} while reading them"
+    context.say(f"the kept log-probabilities of the reference are damaged ({problem}): computed again")
+    return None
 
 
 def _write(logprobs_P2: Tensor, folder: Path) -> None:

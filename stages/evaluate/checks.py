@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from jsonschema_specifications import REGISTRY as SPECIFICATIONS
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
 
 from pipeline.contract import TaskConfig
 from pipeline.errors import RecipeError
@@ -68,7 +71,28 @@ def check_task(name: str, task: TaskConfig) -> None:
         raise RecipeError(
             f"not a JSON Schema: {error.message}", where=place, remedy="see json-schema.org, draft 2020-12"
         ) from None
+    root = str(task.json_schema.get("$id", ""))
+    known = SPECIFICATIONS.with_resource(root, DRAFT202012.create_resource(task.json_schema)).crawl().resolver(root)
+    for reference in _references(task.json_schema):
+        try:
+            known.lookup(reference)
+        except Unresolvable:
+            raise RecipeError(
+                f"the reference '{reference[:100]}' leads nowhere in this schema, and nothing is fetched",
+                where=f"tasks.{name}.json_schema",
+                remedy="write what it stands for under $defs, and refer to it as #/$defs/...",
+            ) from None
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """Each `$ref` and `$dynamicRef` in it, wherever it stands."""
+    for key, value in schema.items() if isinstance(schema, dict) else enumerate(schema):
+        if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+            yield value
+        elif isinstance(value, (dict, list)):
+            yield from _references(value)
 
 
 def _validator(task: TaskConfig) -> Draft202012Validator:
-    return Draft202012Validator(task.json_schema)
+    # With a registry of its own jsonschema does not fetch what a schema refers to, from the network or the disk.
+    return Draft202012Validator(task.json_schema, registry=SPECIFICATIONS)

@@ -102,7 +102,8 @@ def _load_judges(context: Context, backbone: Backbone, chat: Chat) -> list[Judge
             assert artifact.path is not None, "a reward model is always a published artifact"
             chat.check_same(artifact)
             backbone.load(f"judge_{field}", artifact)
-            judges.append(Judge(label, f"judge_{field}", ScalarHead.load(artifact.path).to(backbone.device)))
+            head = ScalarHead.load(artifact.path, backbone.hidden_size).to(backbone.device)
+            judges.append(Judge(label, f"judge_{field}", head))
     return judges
 
 

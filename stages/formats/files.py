@@ -20,6 +20,8 @@ Rows = Iterator[tuple[int, dict[str, Any]]]
 OnBad = Callable[[DataError], None]  # raises, or takes note and lets the reading go on
 
 TEXT = (".jsonl", ".json", ".csv", ".tsv")
+# A small compressed file can unpack to more than any memory holds.
+MAX_LINE, MAX_ARRAY = 16 * 2**20, 1024 * 2**20  # bytes, unpacked
 SUFFIXES = (*TEXT, *(f"{suffix}.gz" for suffix in TEXT), ".parquet")
 
 
@@ -112,7 +114,13 @@ def _line_rows(file: Path, stream: BinaryIO, on_bad: OnBad) -> Rows:
 
 def _array_rows(file: Path, stream: BinaryIO, on_bad: OnBad) -> Rows:
     start = stream.tell()
-    data = stream.read()
+    data = stream.read(MAX_ARRAY)
+    if len(data) == MAX_ARRAY:
+        raise DataError(
+            f"an array of more than {MAX_ARRAY >> 20} MiB, which would be read at once",
+            where=str(file),
+            remedy="write one JSON object a line (.jsonl)",
+        )
     flaw = _flaw(data, start)
     if flaw:
         raise _unreadable(flaw, str(file))
@@ -190,7 +198,13 @@ def _csv_rows(file: Path, stream: BinaryIO, delimiter: str, on_bad: OnBad) -> Ro
 def _lines(stream: BinaryIO) -> Iterator[tuple[str, str]]:
     """Each line as text, and what is wrong with its bytes ("" if nothing). Offsets count from the file's first byte."""
     offset = stream.tell()
-    for raw in stream:
+    while raw := stream.readline(MAX_LINE):
+        if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
+            raise DataError(
+                f"a line of more than {MAX_LINE >> 20} MiB at byte {offset}",
+                where=str(stream.name),
+                remedy="a row has at most 100,000 characters: break the line, or take the file out",
+            )
         yield raw.decode("utf-8", "replace"), _flaw(raw, offset)
         offset += len(raw)
 

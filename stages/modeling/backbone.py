@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
-from stages.modeling import varlen
+from stages.modeling import adapters, varlen
 from stages.modeling.passes import Passes
 from stages.modeling.ragged import Layout, Ragged
 from stages.modeling.roles import Backbone
@@ -55,12 +55,7 @@ class SharedBackbone(Backbone):
             self._add_fresh(role, seed)
         else:
             self._check_base(artifact)
-            if self._peft is None:
-                from peft import PeftModel
-
-                self._peft = PeftModel.from_pretrained(self._base, str(artifact.path), adapter_name=role)
-            else:
-                self._peft.load_adapter(str(artifact.path), adapter_name=role)
+            self._add_saved(role, artifact.path)
         self._register(role, trainable)
 
     def copy(self, role: str, source: str, *, trainable: bool = False) -> None:
@@ -122,6 +117,24 @@ class SharedBackbone(Backbone):
         if isinstance(written["target_modules"], list):
             written["target_modules"].sort()
         file.write_text(json.dumps(written, indent=2, sort_keys=True), "utf-8")
+
+    def _add_saved(self, role: str, folder: Path) -> None:
+        from peft import PeftModel, get_peft_model_state_dict
+
+        stored = adapters.check(folder)
+        try:
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(self._base, str(folder), adapter_name=role)
+            else:
+                self._peft.load_adapter(str(folder), adapter_name=role)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"the adapter does not fit the base model: {' '.join(str(error).split())[:200]}",
+                where=str(folder),
+                remedy="use the base model that it was trained on",
+            ) from error
+        wanted = get_peft_model_state_dict(self._peft, adapter_name=role, save_embedding_layers=False)
+        adapters.check_loaded(folder, stored, set(wanted))
 
     def _add_fresh(self, role: str, seed: int) -> None:
         from peft import LoraConfig, get_peft_model

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
-from stages.modeling.locate import locate
+from stages.modeling.locate import first_line, locate
 
 Messages = Sequence[Mapping[str, Any]]
+TEMPLATE_SECONDS = 10.0  # for one conversation, which takes less than a millisecond
 
 
 @dataclass(frozen=True)
@@ -133,17 +137,18 @@ class Chat:
 
     def _render(self, messages: Messages, tools: Sequence[Any] | None = None, open_turn: bool = False) -> str:
         try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    [dict(message) for message in messages],
-                    tools=list(tools) if tools else None,
-                    tokenize=False,
-                    add_generation_prompt=open_turn,
+            with _no_longer_than(TEMPLATE_SECONDS):
+                return str(
+                    self.tokenizer.apply_chat_template(
+                        [dict(message) for message in messages],
+                        tools=list(tools) if tools else None,
+                        tokenize=False,
+                        add_generation_prompt=open_turn,
+                    )
                 )
-            )
         except Exception as error:  # templates raise jinja2's and their own errors, by name unknown here
             raise ModelError(
-                f"the chat template refused a conversation: {error}",
+                f"the chat template refused a conversation: {first_line(error)}",
                 where=self.tokenizer.name_or_path,
                 remedy="check its roles (some templates have no system or tool turn)",
             ) from error
@@ -167,6 +172,27 @@ class Chat:
         return found[-1]
 
 
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """TimeoutError inside after that many seconds: transformers renders templates in jinja's sandbox, which does not
+    end loops. Needs the main thread, where signals arrive; in another one nothing is limited."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutError(f"it took more than {seconds:g} s")
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)  # somebody else's
+
+
 def load_chat(model: ModelConfig) -> Chat:
     """The base model's tokenizer as a Chat."""
     from transformers import AutoTokenizer
@@ -176,9 +202,9 @@ def load_chat(model: ModelConfig) -> Chat:
         tokenizer = AutoTokenizer.from_pretrained(
             place.path, revision=place.revision, trust_remote_code=model.trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of a stranger's files; the tokenizers library raises plain Exception
         raise ModelError(
-            f"the tokenizer could not be loaded: {str(error).splitlines()[0]}",
+            f"the tokenizer could not be loaded: {first_line(error)}",
             where=place.label,
             remedy="check model_name_or_path, and the network for a hub id",
         ) from error

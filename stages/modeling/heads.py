@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -49,8 +50,8 @@ class ScalarHead(nn.Module):
         save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / FILE)
 
     @classmethod
-    def load(cls, folder: Path) -> ScalarHead:
-        """Read a head saved beside an adapter; ModelError where there is none."""
+    def load(cls, folder: Path, hidden_size: int) -> ScalarHead:
+        """Read a head saved beside an adapter; ModelError where there is none, or it is not one for these states."""
         file = folder / FILE
         if not file.is_file():
             raise ModelError(
@@ -58,7 +59,15 @@ class ScalarHead(nn.Module):
                 where=str(folder),
                 remedy="name the output of an rm stage: an adapter alone gives random scores",
             )
-        state = load_file(file)
-        head = cls(state["weight"].numel())
-        head.load_state_dict(state)
+        head = cls(hidden_size)
+        try:
+            head.load_state_dict(load_file(file))
+        except (SafetensorError, RuntimeError) as error:
+            raise _no_head(file, f"cannot be read as one ({' '.join(str(error).split())[:200]})") from error
+        if not all(tensor.isfinite().all() for tensor in head.state_dict().values()) or head.std <= 0:
+            raise _no_head(file, "gives scores that are not finite")
         return head
+
+
+def _no_head(file: Path, problem: str) -> ModelError:
+    return ModelError(f"this score head {problem}", where=str(file), remedy="name the output of an rm stage, whole")

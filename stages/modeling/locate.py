@@ -42,6 +42,12 @@ def locate(model: ModelConfig) -> Location:
     return Location(name, model.revision, name)
 
 
+def first_line(error: Exception) -> str:
+    """What a library says of a file it cannot read, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def cache_folder() -> Path:
     """Where converted models live: $POSTTUNE_CACHE, else ~/.cache/posttune."""
     return Path(os.environ.get("POSTTUNE_CACHE", Path.home() / ".cache" / "posttune"))
@@ -110,10 +116,12 @@ def _convert(gguf: Path, folder: Path) -> None:
         model.is_quantized = False
         model.save_pretrained(temporary)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(temporary)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of a stranger's file, and its reader checks no offset before it uses it
         shutil.rmtree(temporary, ignore_errors=True)
         raise ModelError(
-            f"the GGUF could not be converted: {error}",
+            f"the GGUF could not be converted: {first_line(error)}",
             where=gguf.name,
             remedy="reinstall the package, and check that the cache folder has 300 MB free",
         ) from error

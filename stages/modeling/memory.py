@@ -81,10 +81,13 @@ def _config(model: ModelConfig) -> dict[str, Any] | None:
     file = Path(name) / "config.json"
     try:
         config = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    needed = {"hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size"}
-    return config if isinstance(config, dict) and needed <= config.keys() else None
+    needed = ("hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
+    sizes = (*needed, "num_attention_heads", "num_key_value_heads")
+    if not isinstance(config, dict) or not all(name in config for name in needed):
+        return None
+    return config if all(type(config.get(name, 1)) is int and config.get(name, 1) > 0 for name in sizes) else None
 
 
 def _shapes(config: dict[str, Any]) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
 from stages.modeling import norms, ragged, varlen
-from stages.modeling.locate import Location, locate
+from stages.modeling.locate import Location, first_line, locate
 from stages.modeling.passes import Fixed, Standing, is_recordable
 from stages.modeling.precision import cpu_multiplies_bfloat16, mixes_bfloat16, weights_dtype
 from stages.modeling.ragged import Group, Layout, Ragged
@@ -164,20 +164,31 @@ class Backbone(ABC):
     def _read(self, path: str, revision: str | None = None) -> Any:
         from transformers import AutoModelForCausalLM
 
+        label = self.location.label if path == self.location.path else path
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model, loaded = AutoModelForCausalLM.from_pretrained(
                 path,
                 revision=revision,
                 dtype=self.dtype,
                 trust_remote_code=self.config.trust_remote_code,
                 attn_implementation=self.config.attn_implementation or "sdpa",
+                weights_only=True,  # a pickle among the weights cannot run anything; safetensors come first
+                output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # of a stranger's files, and each library that reads one raises its own kinds
             raise ModelError(
-                f"the model could not be loaded: {str(error).splitlines()[0]}",
-                where=self.location.label,
+                f"the model could not be loaded: {first_line(error)}",
+                where=label,
                 remedy="check model_name_or_path, and the network for a hub id",
             ) from error
+        if loaded["missing_keys"]:
+            raise ModelError(
+                f"the model's files lack {len(loaded['missing_keys'])} tensors, {min(loaded['missing_keys'])} for one",
+                where=label,
+                remedy="fetch or write the model again: what is missing would be random",
+            )
         model = model.to(self.device).eval()
         norms.fuse(model)
         if self.attention == ragged.NAME:

@@ -73,6 +73,11 @@ class Loop(Saving):
     save_steps: SaveSteps = 1  # iterations
     logging_steps: LoggingSteps = 1  # iterations
 
+    def foreign_code(self) -> dict[str, str]:
+        """The reward functions that are not checks of a task."""
+        given = {f"reward_functions.{name}": each.function for name, each in self.reward_functions.items()}
+        return {key: function for key, function in given.items() if ":" in function}
+
     @model_validator(mode="after")
     def _rewards_fit(self) -> Self:
         if self.reward == () and not self.reward_functions:

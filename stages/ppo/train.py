@@ -158,7 +158,7 @@ def _judge(backbone: Backbone, chat: Chat, role: str, artifact: Artifact) -> Sca
     assert artifact.path is not None, "a reward model is always a published artifact"
     chat.check_same(artifact)
     backbone.load(role, artifact)
-    return ScalarHead.load(artifact.path).to(backbone.device).requires_grad_(False)
+    return ScalarHead.load(artifact.path, backbone.hidden_size).to(backbone.device).requires_grad_(False)
 
 
 def _value_model(backbone: Backbone, rewards: Sequence[Artifact]) -> ScalarHead:
@@ -167,7 +167,7 @@ def _value_model(backbone: Backbone, rewards: Sequence[Artifact]) -> ScalarHead:
     if not rewards:
         return ScalarHead(backbone.hidden_size).to(backbone.device)
     assert rewards[0].path is not None, "a reward model is always a published artifact"
-    return ScalarHead.load(rewards[0].path).to(backbone.device)
+    return ScalarHead.load(rewards[0].path, backbone.hidden_size).to(backbone.device)
 
 
 def _train(
@@ -333,21 +333,21 @@ def _resume(config: Loop, context: Context, updater: Updater) -> Position:
     if found is None:
         context.rewind(0)
         return Position(_controller(config, config.kl_coef))
-    state = checkpoint.read(found[1], updater.models.backbone.arithmetic, context)
-    checkpoint.restore(updater.policy, state["policy"])
-    checkpoint.restore(updater.value, state["value"])
-    checkpoint.restore(updater.value_scale, state["value_scale"])
-    if updater.models.critic:
-        updater.models.critic.restore(state["critic"])
-    updater.optimizer.load_state_dict(state["optimizer"])
-    updater.num_skipped, updater.skipped_in_a_row = state["skipped"]
-    iteration, epoch, minibatch = state["position"]
+    with checkpoint.reading(found[1], updater.models.backbone.arithmetic, context) as state:
+        checkpoint.restore(updater.policy, state["policy"])
+        checkpoint.restore(updater.value, state["value"])
+        checkpoint.restore(updater.value_scale, state["value_scale"])
+        if updater.models.critic:
+            updater.models.critic.restore(state["critic"])
+        checkpoint.restore_optimizer(updater.optimizer, state["optimizer"])
+        updater.num_skipped, updater.skipped_in_a_row = state["skipped"]
+        iteration, epoch, minibatch = (int(number) for number in state["position"])
+        experience = Experience(**state["experience"]) if state["experience"] else None
+        kl = _controller(config, float(state["kl_coef"]))
+        kept = state["metrics"], state["history"], state["alarms"]
     context.rewind(iteration)
     context.say(f"going on from iteration {iteration}, epoch {epoch}, minibatch {minibatch}")
-    experience = Experience(**state["experience"]) if state["experience"] else None
-    kl = _controller(config, state["kl_coef"])
-    at = iteration, epoch, minibatch
-    return Position(kl, *at, experience, state["metrics"], state["history"], state["alarms"])
+    return Position(kl, iteration, epoch, minibatch, experience, *kept)
 
 
 def _controller(config: Loop, coef: float) -> KLController:

@@ -115,9 +115,10 @@ def _resume(context: Context, backbone: Backbone) -> tuple[int, list[Completion]
     found = store.newest(context.checkpoints, context.say)
     if found is None:
         return 0, []
-    state = checkpoint.read(found[1], backbone.arithmetic, context)
+    with checkpoint.reading(found[1], backbone.arithmetic, context) as state:
+        drawn = [Completion(list(ids), ended) for ids, ended in zip(state["ids"], state["ended"], strict=True)]
     context.say(f"going on from batch {found[0]}")
-    return found[0], [Completion(ids, ended) for ids, ended in zip(state["ids"], state["ended"], strict=True)]
+    return found[0], drawn
 
 
 def _texts(chat: Chat, drawn: Sequence[Completion]) -> list[str]:
@@ -138,6 +139,6 @@ def _scored(context: Context, backbone: Backbone, chat: Chat, answered: list[Ans
     sequences = Sequences(
         [chat.prompt_ids(prompt) for prompt, _ in rows], [chat.completion_ids(prompt, text) for prompt, text in rows]
     )
-    head = ScalarHead.load(reward.path).to(backbone.device)
+    head = ScalarHead.load(reward.path, backbone.hidden_size).to(backbone.device)
     flat = iter(normalised_scores(backbone, REWARD, head, sequences).tolist())
     return [replace(item, scores=[next(flat) for _ in item.texts]) for item in answered]

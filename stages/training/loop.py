@@ -200,10 +200,11 @@ def _resume(
         context.rewind(0)
         return 0, 0
     step, folder = found
-    state = checkpoint.read(folder, settings.arithmetic, context)
-    checkpoint.restore(parameters, state["parameters"])
-    optimizer.load_state_dict(state["optimizer"])
-    settings.notes.update(state.get("notes", {}))
+    with checkpoint.reading(folder, settings.arithmetic, context) as state:
+        checkpoint.restore(parameters, state["parameters"])
+        checkpoint.restore_optimizer(optimizer, state["optimizer"])
+        settings.notes.update(state.get("notes", {}))
+        skipped = int(state["skipped"])
     context.rewind(step)
     context.say(f"going on from step {step}")
-    return step, int(state["skipped"])
+    return step, skipped

@@ -97,12 +97,18 @@ def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path: Path)
 def test_discard_leaves_only_the_log_unless_there_is_a_checkpoint(run: StageRun) -> None:
     store.prepare(run, "", {})
     run.log.write_text("said", "utf-8")
-    assert store.discard(run)
+    assert store.discard(run, {})
     assert [path.name for path in run.folder.iterdir()] == ["log.txt"]
     (run.checkpoints / "step-000002").mkdir(parents=True)
     (run.checkpoints / "step-000002" / "MANIFEST.json").write_text("{}", "utf-8")
-    assert not store.discard(run)
+    (run.folder / "state.json").write_text("before", "utf-8")
+    before = store.remember(run)
+    store.prepare(run, "", {})
+    (run.folder / "state.json").write_text("after", "utf-8")
+    assert not store.discard(run, before)
     assert run.has_checkpoint
+    assert sorted(path.name for path in run.folder.iterdir()) == ["checkpoints", "log.txt", "state.json"]
+    assert (run.folder / "state.json").read_text("utf-8") == "before"
 
 
 def test_torn_files_of_a_killed_process_go_when_the_run_goes_on(run: StageRun) -> None:
@@ -181,10 +187,10 @@ def test_id_is_kept_and_pointers_of_another_process_too(project: Project) -> Non
     first, second = (Store(Path("runs"), load_recipe("chain.yaml")) for _ in range(2))
     first.create()
     second.create()
-    first.point("sft", "a")
-    second.point("rm", "b")
+    first.point("sft", "a" * 64)
+    second.point("rm", "b" * 64)
     again = Store(Path("runs"), load_recipe("chain.yaml"))
-    assert (again.id, again.last_fingerprint("sft"), again.last_fingerprint("rm")) == (first.id, "a", "b")
+    assert (again.id, again.last_fingerprint("sft"), again.last_fingerprint("rm")) == (first.id, "a" * 64, "b" * 64)
 
 
 def test_withdraw_leaves_no_file_unless_a_stage_has_a_run(project: Project) -> None:

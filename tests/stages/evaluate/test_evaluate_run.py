@@ -55,7 +55,7 @@ def told(triple: tuple[float, float, float]) -> str:
 @pytest.fixture
 def by_hand(model: ModelConfig, chat: Chat, policies: list[Path], reward: Path, tmp_path: Path) -> dict[str, Any]:
     """Per candidate: answer lengths, whether they ended, scores, and KL to policy-1."""
-    backbone, head = open_backbone(model), ScalarHead.load(reward)
+    backbone, head = open_backbone(model), ScalarHead.load(reward, 40)
     backbone.load("reward", Artifact("rm", "reward", reward))
     backbone.load("policy-1", Artifact("a", "policy", policies[0]))
     backbone.load("policy-2", Artifact("b", "policy", policies[1]))
@@ -114,7 +114,7 @@ def test_report_shows_prompts_answers_and_scores(result: Result, by_hand: dict[s
 def test_score_is_in_the_normalised_units_of_its_head(context: Context, reward: Path, tmp_path: Path) -> None:
     folder = tmp_path / "scaled"
     shutil.copytree(reward, folder)
-    head = ScalarHead.load(reward)
+    head = ScalarHead.load(reward, 40)
     head.mean.fill_(3.0)
     head.std.fill_(2.0)
     head.save(folder)

@@ -114,7 +114,7 @@ def ppo_models(model: ModelConfig, reward: Path) -> Any:
     backbone = open_backbone(model)
     backbone.load("reward", Artifact("rm", "reward", reward))
     rows = Sequences([[5, 6, 7], [8], [5, 6, 7]], [[9, 10], [11, 12, 13], [14]])
-    return rows, backbone, ScalarHead.load(reward)
+    return rows, backbone, ScalarHead.load(reward, 40)
 
 
 @pytest.mark.parametrize("stop", [3, 5])

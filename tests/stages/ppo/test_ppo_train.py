@@ -51,7 +51,7 @@ def models(model: ModelConfig, chat: Chat, policies: list[Path], reward: Path) -
     backbone.load(REFERENCE, Artifact("r", "policy", policies[1]))
     backbone.load(REWARD, Artifact("rm", "reward", reward))
     backbone.copy(VALUE, REWARD, trainable=True)
-    heads = [ScalarHead.load(reward) for _ in range(2)]
+    heads = [ScalarHead.load(reward, 40) for _ in range(2)]
     rewards = Rewards(chat, {REWARD: heads[0].requires_grad_(False)}, [], {}, config())
     return Models(backbone, chat, rewards, heads[1])
 

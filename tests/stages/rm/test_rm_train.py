@@ -182,7 +182,7 @@ def test_saved_model_scores_the_same_in_plain_libraries(
         state = plain(input_ids=torch.tensor([[5, 6, 2]]), output_hidden_states=True).hidden_states[-1][0, -1]
     expected = (state @ saved["weight"] - saved["mean"]) / saved["std"]
 
-    backbone, head = open_backbone(config), ScalarHead.load(tmp_path / "out")
+    backbone, head = open_backbone(config), ScalarHead.load(tmp_path / "out", 40)
     backbone.load("reward", Artifact("rm", "reward", tmp_path / "out"))
     raw = all_scores(backbone, "reward", head, Sequences([[5]], [[6, 2]]))
     torch.testing.assert_close((raw[0] - head.mean) / head.std, expected, atol=1e-5, rtol=1e-5)
@@ -193,7 +193,7 @@ def test_normalised_scores_have_mean_0_and_deviation_1_on_the_sampled_answers(
 ) -> None:
     log = Log()
     run(tmp_path / "out", model, rows, log, policy=policies[0], normalize_prompts=64, max_new_tokens=5)
-    backbone, head = open_backbone(model), ScalarHead.load(tmp_path / "out")
+    backbone, head = open_backbone(model), ScalarHead.load(tmp_path / "out", 40)
     backbone.load("reward", Artifact("rm", "reward", tmp_path / "out"))
     backbone.load("start", Artifact("p", "policy", policies[0]))
     trained = [i for i in range(16) if i not in (0, 1, 4, 11, 12, 14, 15)]  # the hash holds those out
@@ -300,4 +300,4 @@ def test_killed_run_goes_on_from_its_last_checkpoint(model: ModelConfig, rows: d
 
 def test_reward_model_without_its_head_is_refused(policies: list[Path]) -> None:
     with pytest.raises(ModelError, match="no score head"):
-        ScalarHead.load(policies[0])
+        ScalarHead.load(policies[0], 40)

@@ -195,7 +195,7 @@ def test_rescaled_head_gives_a_line_of_what_it_gave(head: ScalarHead) -> None:
 
 def test_head_reads_back_what_it_saved(head: ScalarHead, tmp_path: Path) -> None:
     head.save(tmp_path)
-    again = ScalarHead.load(tmp_path)
+    again = ScalarHead.load(tmp_path, 40)
     assert torch.equal(again(torch.ones(40)), head(torch.ones(40)))
 
 

@@ -1,0 +1,106 @@
+"""A finished stage's manifest: read without trusting it, and held against the files that it vouches for.
+
+What it says decides which files the next stage loads, so it must name files of its own folder, each with its size and
+SHA-256, and nothing may lie beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.content import file_digest
+from pipeline.errors import UserError
+
+FILE = "manifest.json"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def read(folder: Path, stage: str, fingerprint: str) -> dict[str, Any] | None:
+    """The manifest in a stage's folder; None where there is none, or where files that it names are gone.
+
+    UserError where it is not one that posttune wrote for this run, or where a file has another size.
+    """
+    try:
+        text = (folder / FILE).read_bytes()
+    except OSError:
+        return None
+    manifest = _parse(text)
+    problem = manifest if isinstance(manifest, str) else _flaw(manifest, fingerprint)
+    if problem is not None or isinstance(manifest, str):
+        raise _damaged(folder / FILE, stage, f"is no manifest of this run: {problem}")
+    files = {folder / name: entry["size"] for name, entry in manifest["files"].items()}
+    if not all(path.is_file() for path in files):
+        return None
+    for path, size in files.items():
+        found = path.stat().st_size
+        if found != size:
+            raise _damaged(path, stage, f"has {found} bytes, its manifest says {size}")
+    return manifest
+
+
+def verify(folder: Path, stage: str, manifest: Mapping[str, Any]) -> None:
+    """UserError unless the output is, bit for bit, what was published. Reads all of it."""
+    files = manifest["files"]
+    for name, entry in files.items():
+        path = folder / name
+        if folder.resolve() not in path.resolve().parents:
+            raise _damaged(path, stage, "is a link that leads out of its folder")
+        if file_digest(path) != entry["sha256"]:
+            raise _damaged(path, stage, "is not the file that was published: its SHA-256 is not that in the manifest")
+    for path in sorted((folder / "output").rglob("*")):
+        hidden = path.name.startswith(".")  # what a file browser leaves; no library reads it
+        if not path.is_dir() and not hidden and path.relative_to(folder).as_posix() not in files:
+            raise _damaged(path, stage, "is not in the manifest: it was put there after the stage had finished")
+
+
+def digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """One hash over an artifact's files: equal bits give equal digests, whenever and wherever they were made."""
+    return hashlib.sha256(json.dumps({name: entry["sha256"] for name, entry in files.items()}).encode()).hexdigest()
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a relative path in posix form names something inside the folder it starts from."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _parse(text: bytes) -> dict[str, Any] | str:
+    """The object in it, or what is wrong with it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({str(error)[:80]})"
+    return value if isinstance(value, dict) else f"a {type(value).__name__} instead of an object"
+
+
+def _flaw(manifest: Mapping[str, Any], fingerprint: str) -> str | None:
+    files, metrics = manifest.get("files"), manifest.get("metrics")
+    if manifest.get("fingerprint") != fingerprint:
+        return "its fingerprint is another's"
+    if not isinstance(files, dict):
+        return "it lists no files"
+    for name, entry in files.items():
+        if not stays_inside(name) or PurePosixPath(name).parts[0] != "output":
+            return f"{name[:80]!r} is not a file of its output"
+        if not isinstance(entry, dict) or type(entry.get("size")) is not int:
+            return f"{name[:80]!r} has no size"
+        if not isinstance(entry.get("sha256"), str) or not SHA256.fullmatch(entry["sha256"]):
+            return f"{name[:80]!r} has no SHA-256"
+    if manifest.get("digest") != digest(files):
+        return "its digest is not that of its files"
+    if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+        return "its metrics are no numbers"
+    return None if isinstance(manifest.get("seconds"), (int, float)) else "it says no seconds"
+
+
+def _damaged(place: Path, stage: str, problem: str) -> UserError:
+    return UserError(
+        problem,
+        where=str(place),
+        remedy=f"put back what the stage wrote, or make it anew: posttune run RECIPE --force {stage}",
+    )
