@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import registry
-from pipeline.content import file_digest
+from pipeline import manifest, registry
 from pipeline.recipe import RUN_FILES
 from pipeline.store import StageRun, read_json, size
 
@@ -42,44 +41,36 @@ def verify(root: Path) -> list[Checked]:
 
 
 def _index(root: Path) -> Checked:
-    index = read_json(root / "index.json")
-    if index is None:
-        return Checked(root / "index.json", 0, ("is missing, or is not an object in JSON",))
-    stages = index.get("stages")
-    if not isinstance(stages, dict):
-        return Checked(root / "index.json", 1, ("names no stages",))
-    lost = [name for name, print_ in stages.items() if not (root / name / str(print_)[:12]).is_dir()]
+    """Store has read it already, so it is one that posttune wrote, or none."""
+    stages = (read_json(root / "index.json") or {}).get("stages", {})
+    lost = [name for name, print_ in stages.items() if not (root / name / print_[:12]).is_dir()]
     return Checked(root / "index.json", 1, tuple(f"the run of {name} that it names is not there" for name in lost))
 
 
 def _stage_run(run: StageRun) -> Checked:
     problems: list[str] = []
-    manifest = read_json(run.folder / "manifest.json")
-    files = manifest.get("files") if manifest is not None else {}
-    if manifest is None and (run.folder / "manifest.json").exists():
-        problems.append("manifest.json is not an object in JSON")
-    if not isinstance(files, dict):
-        problems.append("manifest.json names no files")
-        files = {}
-    problems += [f"{name} {problem}" for name, entry in files.items() if (problem := _damage(run.folder, name, entry))]
-    if manifest is not None:
-        there = {path.relative_to(run.folder).as_posix() for path in run.output.rglob("*") if path.is_file()}
-        problems += [f"{name} is not in the manifest" for name in sorted(there - files.keys())]
+    count = 0
+    file = run.folder / manifest.FILE
+    if file.is_file():
+        found = manifest.parse(file.read_bytes())
+        flaw = found if isinstance(found, str) else manifest.flaw(found, _fingerprint(found, run))
+        if flaw is not None or isinstance(found, str):
+            problems.append(f"{file.name}: {flaw}")
+        else:
+            count = len(found["files"])
+            problems += [
+                f"{path.relative_to(run.folder)} {told}" for path, told in manifest.problems(run.folder, found)
+            ]
     sealed = sorted(path.parent for path in run.checkpoints.glob("*/MANIFEST.json"))
     damage = registry.load(registry.CHECKPOINT_DAMAGE)
     problems += [f"{place.relative_to(run.folder)}: {told}" for place in sealed if (told := damage(place))]
-    return Checked(run.folder, len(files) + len(sealed), tuple(problems))
+    return Checked(run.folder, count + len(sealed), tuple(problems))
 
 
-def _damage(folder: Path, name: str, entry: Any) -> str | None:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        return "lies outside of its folder"
-    if not path.is_file():
-        return "is missing"
-    if not isinstance(entry, dict) or file_digest(path) != entry.get("sha256"):
-        return "does not match its hash"
-    return None
+def _fingerprint(found: Mapping[str, Any], run: StageRun) -> str:
+    """The whole of it, where the manifest's begins as the folder's name does."""
+    own = str(found.get("fingerprint"))
+    return own if own.startswith(run.folder.name) else run.folder.name
 
 
 def unnamed(root: Path) -> list[Unnamed]:

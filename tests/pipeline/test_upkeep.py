@@ -50,12 +50,12 @@ def test_whole_run_folder_is_as_written(project: Project) -> None:
 @pytest.mark.parametrize(
     ("file", "damage", "told"),
     [
-        ("output/weights.json", flip, "output/weights.json does not match its hash"),
+        ("output/weights.json", flip, "output/weights.json is not the file that was published"),
         ("output/weights.json", Path.unlink, "output/weights.json is missing"),
         ("output/more", Path.touch, "output/more is not in the manifest"),
-        ("manifest.json", lambda path: path.write_text("{"), "manifest.json is not an object"),
-        ("manifest.json", lambda path: path.write_text('{"files": 3}'), "manifest.json names no files"),
-        ("manifest.json", rename_in_manifest, "secret lies outside of its folder"),
+        ("manifest.json", lambda path: path.write_text("{"), "manifest.json: not JSON"),
+        ("manifest.json", lambda path: path.write_text('{"files": 3}'), "manifest.json: its fingerprint is another's"),
+        ("manifest.json", rename_in_manifest, "secret' is not a file of its output"),
         ("checkpoints/step-000006/weights.json", flip, "checkpoints/step-000006: weights.json does not match"),
         ("checkpoints/step-000004/MANIFEST.json", flip, "checkpoints/step-000004: "),
     ],
@@ -70,13 +70,11 @@ def test_damage_is_found(project: Project, file: str, damage: Callable[[Path], o
     assert "1 of 4 places are not as they were written" in result.stderr and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "told"), [("", "is missing"), ("[]", "is missing"), ('{"id": "x"}', "names no stages")]
-)
-def test_broken_index_is_told(project: Project, text: str, told: str) -> None:
+@pytest.mark.parametrize("text", ["", "[]", '{"stages": 3}'])
+def test_broken_index_is_told(project: Project, text: str) -> None:
     (project.root / "runs/chain/index.json").write_text(text, "utf-8")
     result = project.command("verify", "chain.yaml")
-    assert result.returncode == 1 and told in result.stdout
+    assert result.returncode == 2 and "is not the index that posttune wrote" in result.stderr
 
 
 def test_run_that_the_index_names_and_is_gone_is_told(project: Project) -> None:
