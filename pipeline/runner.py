@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import launch, registry, report, store, tracking
+from pipeline import launch, redaction, registry, report, store, tracking
 from pipeline.contract import DataSource, Source, TaskConfig
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError
 from pipeline.fingerprint import record_rows
@@ -34,7 +34,7 @@ def run(
     _check_data(recipe, [step.stage for step in steps if step.action != "skip"])
     folder.create()
     digests: dict[str, str] = {}
-    changed = False
+    changed = done = False
     try:
         for name in closure(recipe, wanted):
             step = plan_stage(recipe, folder, recipe.stages[name], digests, forced=name in force)
@@ -44,13 +44,15 @@ def run(
                 _verify_inputs(folder, step)
                 changed = True
                 _execute(recipe, folder, step, digests, debug, say)
+                done = True
             digests[name] = finished_digest(folder, step)
             recipe = with_rows(recipe, folder, step)
             if folder.last_fingerprint(name) != step.fingerprint:
                 folder.point(name, str(step.fingerprint))
                 changed = True
     except UserError:
-        folder.withdraw()
+        if not done:
+            folder.withdraw()
         raise
     finally:
         if (folder.root / "index.json").exists() and (changed or not (folder.root / "report.html").exists()):
@@ -113,8 +115,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
                 folder.point(stage.name, before if before != run.fingerprint else None)
             raise
         store.publish(run, {**result["record"], "inputs": inputs}, result["report"])
-        for name in ("result.json", "job.json"):
-            (run.folder / name).unlink(missing_ok=True)
+        (run.folder / "result.json").unlink(missing_ok=True)
     for line in result["summary"]:
         say(f"  {line}")
     peak = result["record"]["peak_memory_mb"] / 1024
@@ -131,11 +132,25 @@ def _run_worker(
     job = run.folder / "job.json"
     store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, debug))))
     processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
-    ended = launch.run_worker(processes, job, lock)
+    try:
+        ended = launch.run_worker(processes, job, lock)
+    finally:
+        _clean(run)
     result = store.read_json(run.folder / "result.json")
     if ended.status == 0 and result is not None:
         return {**result, "told_to_stop": ended.told_to_stop}
     raise _failure(run, ended.status, debug)
+
+
+def _clean(run: StageRun) -> None:
+    """Take secrets and home paths out of what the stage has printed, and what its libraries have noted."""
+    (run.folder / "job.json").unlink(missing_ok=True)
+    for path in (
+        run.log,
+        *(run.folder / name for name in ("error.json", "result.json")),
+        *run.folder.glob("wandb/**/*.log"),
+    ):
+        redaction.clean_file(path)
 
 
 def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:
@@ -166,7 +181,7 @@ def _job(recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Ma
     return Job(
         stage=stage.name,
         kind=stage.kind,
-        folder=str(run.folder),
+        folder=redaction.hide_home(str(run.folder)),
         config=stage.config.model_dump(mode="json"),
         model=recipe.model.model_dump(mode="json"),
         seed=recipe.seed,
@@ -183,7 +198,7 @@ def _artifact(recipe: Recipe, folder: Store, name: str) -> dict[str, Any]:
     run = folder.finished(name)
     assert run is not None, "a stage starts only when what it needs is finished"
     made = store.artifact(run, type(recipe.stages[name].config).produces)
-    return {"name": name, "role": made.role, "path": str(made.path), "digest": made.digest}
+    return {"name": name, "role": made.role, "path": redaction.hide_home(str(made.path)), "digest": made.digest}
 
 
 def _sources(recipe: Recipe, names: Sequence[str]) -> list[Source]:

@@ -27,7 +27,7 @@ def locate(model: ModelConfig) -> Location:
     name = model.model_name_or_path
     if name.startswith("package:"):
         return _package_model(name.removeprefix("package:"))
-    folder = Path(name)
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(
