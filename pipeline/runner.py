@@ -51,8 +51,9 @@ def run(
                 folder.point(name, str(step.fingerprint))
                 changed = True
     except UserError:
-        if not done:
+        if not done:  # the folder stays as it was, report and all
             folder.withdraw()
+            changed = False
         raise
     finally:
         if (folder.root / "index.json").exists() and (changed or not (folder.root / "report.html").exists()):
