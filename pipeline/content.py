@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pipeline.contract import DataSource, ModelConfig
+from pipeline.redaction import relative
 
 WHOLE_FILE = 64 * 2**20  # larger files of a model folder count with their size, first and last MiB
 ROWS_COMPARED = 20 * 2**20  # larger data files say only that they changed, not how many rows did
@@ -36,7 +37,7 @@ class ContentCache:
         """SHA-256 of the file's content (of a sample of it, above WHOLE_FILE)."""
         stat = path.stat()
         state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        key = os.path.relpath(path)
+        key = relative(path, Path())
         known = self._known.get(key)
         if known and known[:3] == state:
             return str(known[3])
@@ -90,7 +91,7 @@ def data_digest(source: DataSource, cache: ContentCache) -> str:
 
 def _place(source: DataSource) -> str:
     assert source.path is not None, "a stage that writes rows is finished before they are read"
-    return source.path
+    return os.path.expanduser(source.path)
 
 
 def row_digests(source: DataSource) -> list[str] | None:
@@ -112,7 +113,7 @@ def model_digest(model: ModelConfig, cache: ContentCache) -> str:
             return f"{package}=={version(package)}"
         except PackageNotFoundError:
             return f"{package} is not installed"
-    folder = Path(name)
+    folder = Path(os.path.expanduser(name))
     if os.path.isdir(folder):
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         parts = [f"{file.relative_to(folder)}:{cache.digest(file)}" for file in files]

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import ModelError
+from pipeline.redaction import hide_home
 
 Role = Literal["policy", "reward", "evaluation", "comparisons"]
 RecordKind = Literal["instruction", "comparison", "prompt"]
@@ -74,9 +75,10 @@ class Saving(StageConfig):
 
 
 def _names_something(text: str) -> str:
+    """A path under the home folder is kept as ~/...: it goes into files that people pass on."""
     if "\0" in text or text == "package:":
         raise ValueError(f"{text!r} names nothing")
-    return text
+    return hide_home(text)
 
 
 NamedPath = Annotated[str, Field(min_length=1), AfterValidator(_names_something)]

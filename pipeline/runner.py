@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import launch, registry, report, store, tracking
+from pipeline import launch, redaction, registry, report, store, tracking
 from pipeline.contract import DataSource, Source, TaskConfig
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError
 from pipeline.fingerprint import record_rows
@@ -52,7 +52,7 @@ def run(
     _check_data(recipe, [step.stage for step in steps if step.action != "skip"])
     folder.create()
     digests: dict[str, str] = {}
-    changed = False
+    changed = done = False
     try:
         for name in closure(recipe, wanted):
             step = plan_stage(recipe, folder, recipe.stages[name], digests, forced=name in force)
@@ -62,13 +62,16 @@ def run(
                 _verify_inputs(folder, step)
                 changed = True
                 _execute(recipe, folder, step, digests, options, say)
+                done = True
             digests[name] = finished_digest(folder, step)
             recipe = with_rows(recipe, folder, step)
             if folder.last_fingerprint(name) != step.fingerprint:
                 folder.point(name, str(step.fingerprint))
                 changed = True
     except UserError:
-        folder.withdraw()
+        if not done:  # the folder stays as it was, report and all
+            folder.withdraw()
+            changed = False
         raise
     finally:
         if (folder.root / "index.json").exists() and (changed or not (folder.root / "report.html").exists()):
@@ -163,13 +166,26 @@ def _run_worker(
     job = run.folder / "job.json"
     store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, options))))
     processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
-    ended = launch.run_worker(processes, job, lock)
+    try:
+        ended = launch.run_worker(processes, job, lock)
+    finally:
+        _clean(run)
     result = store.read_json(run.folder / "result.json")
     if ended.status == 0 and result is not None:
-        for done in (job, run.folder / "result.json"):  # now: a kill once the manifest is there would leave them
-            done.unlink()
+        (run.folder / "result.json").unlink()  # now: a kill once the manifest is there would leave it
         return {**result, "told_to_stop": ended.told_to_stop}
     raise _failure(run, ended.status, options)
+
+
+def _clean(run: StageRun) -> None:
+    """Take secrets and home paths out of what the stage has printed, and what its libraries have noted."""
+    (run.folder / "job.json").unlink(missing_ok=True)
+    for path in (
+        run.log,
+        *(run.folder / name for name in ("error.json", "result.json")),
+        *run.folder.glob("wandb/**/*.log"),
+    ):
+        redaction.clean_file(path)
 
 
 def _failure(run: StageRun, code: int, options: Options) -> PosttuneError:
@@ -208,7 +224,7 @@ def _job(
     return Job(
         stage=stage.name,
         kind=stage.kind,
-        folder=str(run.folder),
+        folder=redaction.hide_home(str(run.folder)),
         config=stage.config.model_dump(mode="json"),
         model=recipe.model.model_dump(mode="json"),
         seed=recipe.seed,
@@ -226,7 +242,7 @@ def _artifact(recipe: Recipe, folder: Store, name: str) -> dict[str, Any]:
     run = folder.finished(name)
     assert run is not None, "a stage starts only when what it needs is finished"
     made = store.artifact(run, type(recipe.stages[name].config).produces)
-    return {"name": name, "role": made.role, "path": str(made.path), "digest": made.digest}
+    return {"name": name, "role": made.role, "path": redaction.hide_home(str(made.path)), "digest": made.digest}
 
 
 def _sources(recipe: Recipe, names: Sequence[str]) -> list[Source]:

@@ -25,6 +25,7 @@ from pipeline.content import ContentCache, file_digest
 from pipeline.contract import ROWS, Artifact, Role
 from pipeline.errors import StageFailed, UserError
 from pipeline.recipe import RUN_FILES, Recipe, dump_resolved
+from pipeline.redaction import clean, relative
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ class Store:
         self.root = runs / recipe.name
         self.contents = ContentCache(self.root / "hashes.json")
         self._recipe = recipe
+        self._recipe_before = b""  # as an earlier run left it
         self._index = _read_index(self.root / "index.json")
-        owner = self.root / self._index["recipe"] if "recipe" in self._index else recipe.path
+        owner = self.root / os.path.expanduser(self._index["recipe"]) if "recipe" in self._index else recipe.path
         if os.path.exists(owner) and not owner.samefile(recipe.path):  # a recipe that was moved keeps its runs
             raise UserError(
                 f"this run folder belongs to the recipe {os.path.relpath(owner.resolve())}",
@@ -119,11 +121,13 @@ class Store:
         self._index = read_json(self.root / "index.json") or self._index
         if "id" not in self._index:
             self._index = {"id": uuid.uuid4().hex[:12], "stages": {}}
-        recipe = Path(os.path.relpath(self._recipe.path.resolve(), self.root.resolve())).as_posix()
+        recipe = relative(self._recipe.path, self.root)
         if self._index.get("recipe") != recipe:
             self._index["recipe"] = recipe
             write_atomically(self.root / "index.json", json.dumps(self._index, indent=1))
-        write_atomically(self.root / "recipe.yaml", dump_resolved(self._recipe))
+        kept = self.root / "recipe.yaml"
+        self._recipe_before = kept.read_bytes() if kept.is_file() else b""
+        write_atomically(kept, clean(dump_resolved(self._recipe)))
         self.contents.save()
 
     def point(self, stage: str, fingerprint: str | None) -> None:
@@ -136,11 +140,13 @@ class Store:
         write_atomically(self.root / "index.json", json.dumps(self._index, indent=1))
 
     def withdraw(self) -> None:
-        """Take back what `create` wrote, where no stage has a run to show."""
+        """Take back what `create` wrote: all of it where no stage has a run to show, else the recipe."""
         self._index = read_json(self.root / "index.json") or {}
         if not self._index.get("stages"):
             for name in RUN_FILES:
                 (self.root / name).unlink(missing_ok=True)
+        elif self._recipe_before:
+            (self.root / "recipe.yaml").write_bytes(self._recipe_before)
 
 
 @contextmanager
@@ -176,7 +182,7 @@ def prepare(run: StageRun, config: str, inputs: Mapping[str, Any]) -> None:
     for stale in (run.output, run.folder / "manifest.json"):
         shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
     run.unpublished.mkdir(parents=True)
-    write_atomically(run.folder / "config.yaml", config)
+    write_atomically(run.folder / "config.yaml", clean(config))
     write_atomically(run.folder / "inputs.json", json.dumps(inputs))
 
 

@@ -54,7 +54,7 @@ class Job:
 
     def context(self, tracker: Tracker, terminal: Terminal, should_stop: Any, chief: bool) -> Context:
         """The context the stage works in."""
-        folder = Path(self.folder)
+        folder = Path(self.folder).expanduser()
         return Context(
             output=folder / "output.tmp",
             model=ModelConfig.model_validate(self.model),
@@ -78,7 +78,7 @@ def main() -> None:
     _die_with_parent()
     stop = _StopFlag()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # launch.py holds them back until here
-    shown = _keep_terminal(Path(job.folder) / "log.txt", job.debug)
+    shown = _keep_terminal(Path(job.folder).expanduser() / "log.txt", job.debug)
     terminal = Terminal(shown if _is_chief() else sys.stderr, job.stage)
     leave(run(job, terminal, stop))
 
@@ -94,7 +94,7 @@ def leave(code: int) -> NoReturn:
 
 def run(job: Job, terminal: Terminal, stop: _StopFlag) -> int:
     """Run one stage; its result or its error is left in the run folder. Returns the exit code."""
-    folder = Path(job.folder)
+    folder = Path(job.folder).expanduser()
     chief = _is_chief()
     # Of several processes one records; what the others would write is the same and goes nowhere.
     tracker = Tracker(folder if chief else Path(tempfile.mkdtemp()), job.wandb if chief else None, terminal.say)
@@ -199,7 +199,7 @@ def _version(package: str) -> str | None:
 
 
 def _artifact(given: Mapping[str, Any]) -> Artifact:
-    path = Path(given["path"]) if given["path"] else None
+    path = Path(given["path"]).expanduser() if given["path"] else None
     return Artifact(given["name"], given["role"], path, given["digest"])
 
 

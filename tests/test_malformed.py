@@ -24,6 +24,7 @@ def assert_refused(code: int, out: str, err: str, where: str, problem: str) -> N
     assert problem in finding
     assert remedy.strip()
     assert "Traceback" not in out + err
+    assert not Path("canary").exists()
     assert [path for path in Path().glob("**/runs/**/*") if path.is_file() and path.name != "log.txt"] == []
 
 
@@ -56,6 +57,34 @@ def test_data_is_refused(refuse: Callable[..., None], case: data.Case) -> None:
     sections = ["model: {model_name_or_path: base-model}", f"data: {{bad: {{{source}}}}}"]
     Path("r.yaml").write_text("\n".join([*sections, f"stages: {{{case.kind}: {{data: bad}}}}"]), "utf-8")
     refuse("run", "r.yaml", where=case.where, problem=case.problem)
+
+
+def test_recipes_that_extend_each_other_are_refused(refuse: Callable[..., None]) -> None:
+    Path("a.yaml").write_text("extends: b.yaml\n", "utf-8")
+    Path("b.yaml").write_text("extends: a.yaml\n", "utf-8")
+    refuse("plan", "a.yaml", where="a.yaml", problem="extends itself")
+
+
+def test_chain_of_recipes_without_end_is_refused(refuse: Callable[..., None]) -> None:
+    for number in range(2000):
+        Path(f"r{number}.yaml").write_text(f"extends: r{number + 1}.yaml\n", "utf-8")
+    refuse("plan", "r0.yaml", where="r20.yaml:1: extends", problem="more than 20 files extend each other")
+
+
+SCHEMAS = {
+    "from-the-network": ({"$ref": "http://127.0.0.1:9/schema.json"}, "nothing is fetched"),
+    "from-the-disk": ({"properties": {"a": {"$ref": "file:///etc/hostname"}}}, "nothing is fetched"),
+    "to-nowhere": ({"items": {"$ref": "#/$defs/none"}}, "nothing is fetched"),
+    "of-no-type": ({"type": "nothing"}, "not a JSON Schema"),
+}
+
+
+@pytest.mark.parametrize(("schema", "problem"), SCHEMAS.values(), ids=SCHEMAS)
+def test_schema_is_refused(refuse: Callable[..., None], schema: dict[str, object], problem: str) -> None:
+    sections = ["model: {model_name_or_path: base-model}", "data: {rows: {path: rows.jsonl, task: desk}}"]
+    sections += [f"tasks: {{desk: {{json_schema: {json.dumps(schema)}}}}}", "stages: {sft: {data: rows}}"]
+    Path("r.yaml").write_text("\n".join(sections), "utf-8")
+    refuse("run", "r.yaml", where="tasks.desk.json_schema", problem=problem)
 
 
 def test_good_rows_between_the_cases_are_good(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,11 @@ def write(root: Path) -> Path:
 
     Works on a half-finished folder too. The page changes nothing else and replaces the old one atomically.
     """
+    from pipeline.redaction import clean
     from pipeline.report.folder import read_run
     from pipeline.report.page import render
     from pipeline.store import write_atomically
 
     page = root / "report.html"
-    write_atomically(page, render(read_run(root)))
+    write_atomically(page, clean(render(read_run(root))))
     return page

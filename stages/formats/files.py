@@ -9,6 +9,7 @@ import glob
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ SUFFIXES = (*TEXT, *(f"{suffix}.gz" for suffix in TEXT), ".parquet")
 
 def expand(path: str | Path) -> list[Path]:
     """The files that a path names: the file itself, the data files of a folder, or those of a glob; sorted."""
+    path = os.path.expanduser(path)
     given = Path(path)
     if given.is_dir():
         files = sorted(p for p in given.iterdir() if p.is_file() and not p.name.startswith(".") and _suffix(p))

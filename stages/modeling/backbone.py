@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,7 +198,7 @@ class SharedBackbone(Backbone):
                 where="model.lora",
                 remedy="leave `lora` out, or name that folder as model_name_or_path",
             )
-        if info.get("base", self.location.label) != self.location.label:
+        if os.path.expanduser(str(info.get("base", self.location.label))) != os.path.expanduser(self.location.label):
             raise ModelError(
                 f"'{artifact.name}' was trained on {info['base']}, the recipe's base is {self.location.label}",
                 where="model.model_name_or_path",

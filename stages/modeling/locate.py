@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.contract import ModelConfig
 from pipeline.errors import ModelError
+from stages.modeling import gguf
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def locate(model: ModelConfig) -> Location:
     name = model.model_name_or_path
     if name.startswith("package:"):
         return _package_model(name.removeprefix("package:"))
-    folder = Path(name)
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(
@@ -54,8 +55,8 @@ def cache_folder() -> Path:
 
 
 def _package_model(package: str) -> Location:
-    gguf = _gguf_file(package)
-    digest = hashlib.sha256(f"{gguf.name}:{gguf.stat().st_size}".encode()).hexdigest()[:8]
+    file = _gguf_file(package)
+    digest = hashlib.sha256(f"{file.name}:{file.stat().st_size}".encode()).hexdigest()[:8]
     folder = cache_folder() / "models" / f"{package}-{version(package)}-{digest}"
     label = f"package:{package}=={version(package)}"
     if not (folder / "config.json").is_file():
@@ -66,7 +67,7 @@ def _package_model(package: str) -> Location:
             for torn in folder.parent.glob(f"{folder.name}.tmp-*"):  # of a conversion that was killed
                 shutil.rmtree(torn, ignore_errors=True)
             if not (folder / "config.json").is_file():
-                _convert(gguf, folder)
+                _convert(file, folder)
     return Location(str(folder), None, label)
 
 
@@ -96,18 +97,19 @@ def _gguf_file(package: str) -> Path:
     return path
 
 
-def _convert(gguf: Path, folder: Path) -> None:
+def _convert(file: Path, folder: Path) -> None:
     """Write the GGUF as a bfloat16 Hugging Face folder, first under a temporary name."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    gguf.check(file)
     temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
+            file.parent,
+            gguf_file=file.name,
             dtype=torch.bfloat16,
-            quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
+            quantization_config=GgufConfig(gguf_file=file.name, dequantize=True),
         )
         # save_pretrained refuses a model that still says it is quantised; its weights are plain by now.
         for owner, name in ((model.config, "quantization_config"), (model, "hf_quantizer")):
@@ -115,14 +117,14 @@ def _convert(gguf: Path, folder: Path) -> None:
                 delattr(owner, name)
         model.is_quantized = False
         model.save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(temporary)
+        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(temporary)
     except MemoryError:
         raise
     except Exception as error:  # of a stranger's file, and its reader checks no offset before it uses it
         shutil.rmtree(temporary, ignore_errors=True)
         raise ModelError(
             f"the GGUF could not be converted: {first_line(error)}",
-            where=gguf.name,
+            where=file.name,
             remedy="reinstall the package, and check that the cache folder has 300 MB free",
         ) from error
     temporary.rename(folder)

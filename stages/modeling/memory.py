@@ -78,7 +78,7 @@ def _config(model: ModelConfig) -> dict[str, Any] | None:
             "num_key_value_heads": 3,
             "tie_word_embeddings": True,
         }
-    file = Path(name) / "config.json"
+    file = Path(os.path.expanduser(name)) / "config.json"
     try:
         config = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

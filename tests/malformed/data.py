@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import pickle
+import tarfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +30,14 @@ class Case:
 
 def _lines(*rows: Any) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _tar() -> bytes:
+    """An archive whose one file would land above the folder it is unpacked in."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../../canary"), io.BytesIO())
+    return packed.getvalue()
 
 
 GOOD = {"messages": [ASK, SAY]}
@@ -65,7 +76,18 @@ CASES = [
     Case("json-array-unclosed", "bad.json", "is not JSON", b'[{"messages": []},', file="bad.json"),
     Case("csv-without-the-columns", "bad.csv", "fit no known format", b"question,reply\nWhere?,Here.\n", file="bad.csv"),
     Case("csv-with-too-many-cells", "bad.csv:row 1", "3 cells under 2 columns", b"prompt,completion\na,b,c\n", file="bad.csv"),
+    Case("zip-archive", "bad.zip", "unknown file type '.zip'", b"PK\x03\x04" + b"\0" * 40, file="bad.zip"),
+    Case("tar-archive", "bad.tar.gz", "unknown file type '.gz'", _tar(), file="bad.tar.gz"),
+    Case("tar-called-rows", "bad.jsonl.gz:row 1", "a NUL byte", _tar(), file="bad.jsonl.gz"),
+    Case("pickle-called-rows", "bad.jsonl:row 1", "a NUL byte", pickle.dumps(open), file="bad.jsonl"),
+    Case("gzip-bomb", "bad.jsonl.gz", "a line of more than 16 MiB at byte 0", gzip.compress(b"x" * (1 << 25), 1), file="bad.jsonl.gz"),
+    Case("gzip-bomb-of-cells", "bad.csv.gz", "a line of more than 16 MiB at byte 18", gzip.compress(b"prompt,completion\n" + b"x" * (1 << 25), 1), file="bad.csv.gz"),
+    Case("gzip-of-garbage", "bad.jsonl.gz", "cannot be read", gzip.compress(_lines(GOOD))[:10] + b"\xff" * 40, file="bad.jsonl.gz"),
+    Case("csv-cell-too-long", "bad.csv:row 1", "field larger than field limit", b"prompt,completion\n" + b"x" * 200_000 + b",a\n", file="bad.csv"),
     # rows
+    _row("json-nested-deep", "is not JSON", _lines(GOOD) + b"[" * 100_000 + b"\n"),
+    _row("json-nested-deep-in-a-field", "is not JSON", _lines(GOOD) + b'{"messages": ' + b"[" * 100_000 + b"\n"),
+    _row("json-number-of-5000-digits", "is not JSON", _lines(GOOD) + b'{"messages": ' + b"9" * 5000 + b"}\n"),
     _row("json-line-broken", "is not JSON", _lines(GOOD) + b'{"messages": [\n'),
     _row("row-is-a-list", "a JSON object is needed", _lines(GOOD, [1, 2])),
     _row("row-is-null", "a JSON object is needed", _lines(GOOD, None)),

@@ -130,3 +130,36 @@ def test_run_folder_that_cannot_be_made_is_one_message(call: Call, project: Proj
 )
 def test_nearest_name_is_offered(name: str, known: list[str], remedy: str) -> None:
     assert nearest(name, known) == remedy
+
+
+FOREIGN = """\
+name: foreign
+model: {model_name_or_path: base-model, trust_remote_code: true}
+data: {rows: {path: rows.jsonl}}
+stages:
+  sft: {data: rows}
+  toys: {kind: toy, data: rows}
+  ppo:
+    policy: sft
+    reward: []
+    data: rows
+    reward_functions: {brief: {function: "rewards:brief"}, valid: {function: valid_json}}
+"""
+
+
+def test_plan_lists_the_code_from_outside_that_a_recipe_runs_and_runs_none(project: Project) -> None:
+    (project.root / "rewards.py").write_text("open('canary', 'w')\n", "utf-8")
+    project.write(FOREIGN, "foreign.yaml")
+    said = project.command("plan", "foreign.yaml").stdout.splitlines()
+    start = said.index("code from outside posttune that this recipe runs:")
+    assert [line.strip() for line in said[start + 1 :]] == [
+        "toys: the kind toy of the package toy",
+        "ppo: rewards:brief (reward_functions.brief)",
+        "every stage: the code of base-model (model.trust_remote_code)",
+    ]
+    assert not (project.root / "canary").exists()
+
+
+def test_plan_says_nothing_of_foreign_code_where_there_is_none(project: Project) -> None:
+    project.write(FOREIGN.replace(", trust_remote_code: true", ""), "foreign.yaml")
+    assert "code from outside" not in project.command("plan", "foreign.yaml", "sft").stdout
