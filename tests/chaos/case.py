@@ -54,6 +54,8 @@ def suffer(run: Trial, stage: str, planned: Sequence[Interruption], untouched: O
             folder = run.folder(stage)
             verdict.wrong += differences(untouched, outcome(folder))
             verdict.wrong += [f"left over: {name}" for name in leftovers(folder)]
+            if (folder.parents[1] / "report.html").stat().st_mtime_ns < (folder / "manifest.json").stat().st_mtime_ns:
+                verdict.wrong.append("report.html is older than the stage's end")
             if any(argument.startswith("tracking") for argument in run.arguments):
                 verdict.wrong += wandb_problems(folder)
         if verdict.wrong and has_disk:  # to be looked at when the disk is gone

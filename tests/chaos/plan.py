@@ -45,6 +45,8 @@ PUBLISH = Moment("in a publish", "pipeline.store:publish", phase=ENDING, process
 MOMENTS = (
     STEP, CHECKPOINT, ROLLOUT, EPOCH, SAMPLING, EVALUATION, JUDGING, WEIGHTS, PUBLISH,
     Moment("before the first step", "stages.modeling.backbone:open_backbone", phase=START),
+    Moment("while an attempt is laid out", "os:replace", (1, 7), phase=START, process="engine"),
+    Moment("while the attempt before is cleared", "shutil:rmtree", (1, 4), phase=START, process="engine"),
     Moment("in the reference's pass", "stages.checkpoint.store:put", phase=START, stages=("dpo",)),
     Moment("while a checkpoint is hashed", "os:fsync", (4, 12)),
     Moment("before a checkpoint has its name", "os:rename", (1, 3)),
