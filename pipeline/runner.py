@@ -74,9 +74,17 @@ def run(
             changed = False
         raise
     finally:
-        if (folder.root / "index.json").exists() and (changed or not (folder.root / "report.html").exists()):
+        if (folder.root / "index.json").exists() and (changed or _report_is_old(folder, digests)):
             _write_report(folder.root, say)
     say(f"report: {folder.root / 'report.html'}")
+
+
+def _report_is_old(folder: Store, finished: Mapping[str, str]) -> bool:
+    """Whether a stage has finished since the report: its engine was killed between the two."""
+    report = folder.root / "report.html"
+    runs = [run for run in map(folder.finished, finished) if run]
+    written = report.stat().st_mtime_ns if report.exists() else 0
+    return any((run.folder / "manifest.json").stat().st_mtime_ns > written for run in runs) or not written
 
 
 def _write_report(root: Path, say: Say) -> None:

@@ -6,14 +6,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
 from chaos.drive import Ended, Trial
 from chaos.outcome import Outcome, differences, leftovers, outcome, wandb_problems
-from chaos.plan import Interruption
-from chaos.recipe import Settings
+from chaos.plan import DONE, Interruption
 
 DISK = 64 * 2**20  # bytes of the disk that is filled
 
@@ -27,22 +26,24 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
 
 
-def trial(root: Path, stage: str, settings: Settings, environment: dict[str, str] | None = None) -> Trial:
-    """The command `posttune run chaos.yaml STAGE --set ...` in this project."""
-    return Trial(root, (stage, *(part for one in settings for part in ("--set", one))), environment or {})
-
-
 def suffer(run: Trial, stage: str, planned: Sequence[Interruption], untouched: Outcome, chance: Random) -> Verdict:
     """Interrupt the run in each of these ways, let it end, and compare."""
     verdict = Verdict()
+    finished = False
     with _disk_of_its_own(run.root / "runs", any(one.full_disk for one in planned)) as has_disk:
         for one in planned:
             if one.full_disk and not has_disk:
                 print("skipped: no small disk can be mounted here, so none is filled")
                 continue
+            if finished and one.phase != DONE:  # nothing more could happen to this run: it is started over
+                shutil.rmtree(run.folder(stage))
             ended = _interrupt(run, stage, one, chance)
+            finished = ended.code == 0
             struck = ended.struck or (one.full_disk and ended.code != 0) or (not one.attacks and one.harm is not None)
-            (verdict.happened if struck else verdict.missed).append(one.name if struck else one)  # type: ignore[arg-type]
+            if struck:
+                verdict.happened.append(one.name)
+            else:
+                verdict.missed.append(replace(one, early=True))
             verdict.wrong += _wrong_end(one, ended)
             if struck and one.harm and (run.root / "runs/chaos" / stage).is_dir():
                 one.harm(run.root, run.folder(stage), chance)
@@ -53,6 +54,8 @@ def suffer(run: Trial, stage: str, planned: Sequence[Interruption], untouched: O
             folder = run.folder(stage)
             verdict.wrong += differences(untouched, outcome(folder))
             verdict.wrong += [f"left over: {name}" for name in leftovers(folder)]
+            if (folder.parents[1] / "report.html").stat().st_mtime_ns < (folder / "manifest.json").stat().st_mtime_ns:
+                verdict.wrong.append("report.html is older than the stage's end")
             if any(argument.startswith("tracking") for argument in run.arguments):
                 verdict.wrong += wandb_problems(folder)
         if verdict.wrong and has_disk:  # to be looked at when the disk is gone
@@ -62,10 +65,10 @@ def suffer(run: Trial, stage: str, planned: Sequence[Interruption], untouched: O
 
 def _interrupt(run: Trial, stage: str, one: Interruption, chance: Random) -> Ended:
     if one.at_random:
-        return run.attempt(kill_after=chance.uniform(1.0, 6.0))
+        return run.attempt(kill_after=chance.uniform(0.5, 1.0 if one.early else 4.5))
     if not one.full_disk:
         return run.attempt(*one.drawn(stage, chance))
-    free = int(2 ** chance.uniform(12, 20))
+    free = int(2 ** chance.uniform(12, 14 if one.early else 19))
     filler = run.root / "runs" / "filler"
     filler.write_bytes(b"\0" * max(0, shutil.disk_usage(filler.parent).free - free))
     try:

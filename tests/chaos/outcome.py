@@ -36,9 +36,12 @@ def outcome(folder: Path) -> Outcome:
 
 def leftovers(folder: Path) -> list[str]:
     """What no finished stage should still have in its folder."""
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    names = [
+        path.relative_to(folder.parents[1]).as_posix()
+        for path in (*folder.rglob("*"), *folder.parents[1].glob("*.tmp-*"))
+    ]
     unfinished = ("output.tmp", "result.json", "job.json", "error.json")
-    return [name for name in names if ".tmp-" in name or name in unfinished]
+    return [name for name in names if ".tmp-" in name or name.endswith(unfinished)]
 
 
 def differences(untouched: Outcome, found: Outcome) -> list[str]:

@@ -27,6 +27,11 @@ class Moment:
     process: str = "worker"
     stages: tuple[str, ...] = STAGES
 
+    def attack(self, do: str, stage: str, call: int) -> dict[str, Any]:
+        """What the hook is told. The engine is struck whatever stage it runs."""
+        where = {"process": self.process, "stage": stage if self.process == "worker" else None}
+        return {**where, "at": self.at, "call": call, "when": self.when, "do": do}
+
 
 STEP = Moment("in a step", "torch.nn.utils:clip_grad_norm_", (1, 4))
 CHECKPOINT = Moment("in a checkpoint write", "stages.checkpoint.state:write", (1, 3), "after")
@@ -40,12 +45,14 @@ PUBLISH = Moment("in a publish", "pipeline.store:publish", phase=ENDING, process
 MOMENTS = (
     STEP, CHECKPOINT, ROLLOUT, EPOCH, SAMPLING, EVALUATION, JUDGING, WEIGHTS, PUBLISH,
     Moment("before the first step", "stages.modeling.backbone:open_backbone", phase=START),
+    Moment("while an attempt is laid out", "os:replace", (1, 7), phase=START, process="engine"),
+    Moment("while the attempt before is cleared", "shutil:rmtree", (1, 4), phase=START, process="engine"),
     Moment("in the reference's pass", "stages.checkpoint.store:put", phase=START, stages=("dpo",)),
     Moment("while a checkpoint is hashed", "os:fsync", (4, 12)),
     Moment("before a checkpoint has its name", "os:rename", (1, 3)),
     Moment("after a checkpoint has its name", "os:rename", (1, 3), "after"),
     Moment("before an old checkpoint goes", "shutil:rmtree", (3, 9)),
-    Moment("while a checkpoint is read", "stages.checkpoint.state:read", when="after"),
+    Moment("while a checkpoint is read", "stages.checkpoint.state:reading", when="after"),
     Moment("in taking back metrics", "pipeline.tracking:Tracker.rewind"),
     Moment("after taking back metrics", "pipeline.tracking:Tracker.rewind", when="after"),
     Moment("after a metrics line", "pipeline.tracking:Tracker.log", (1, 4), "after"),
@@ -75,23 +82,14 @@ class Interruption:
     phase: int = TRAINING
     at_random: bool = False
     full_disk: bool = False
+    early: bool = False  # at the first call possible, because a later one did not come
 
     def drawn(self, stage: str, chance: Random) -> list[dict[str, Any]]:
         """Its attacks, as the hook reads them."""
-        calls = [chance.randint(*moment.calls) for _, moment in self.attacks]
+        calls = [moment.calls[0] if self.early else chance.randint(*moment.calls) for _, moment in self.attacks]
         if self.attacks and self.attacks[0][0] == "SIGSTOP":  # it is woken, goes on, and is killed at the next call
             calls[1] = calls[0] + 1
-        return [
-            {
-                "process": moment.process,
-                "stage": stage if moment.process == "worker" else None,
-                "at": moment.at,
-                "call": call,
-                "when": moment.when,
-                "do": do,
-            }
-            for (do, moment), call in zip(self.attacks, calls, strict=True)
-        ]
+        return [moment.attack(do, stage, call) for (do, moment), call in zip(self.attacks, calls, strict=True)]
 
 
 def interruptions(stage: str, tracked: bool = True) -> list[Interruption]:

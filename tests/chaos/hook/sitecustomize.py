@@ -86,8 +86,14 @@ def tell(attack: Attack) -> bool:
 
 
 def strike(attack: Attack) -> None:
-    tell(attack)
     me, engine, how = os.getpid(), os.getppid(), attack["do"]
+    if how == "kill the children":
+        for task in Path("/proc/self/task").glob("*/children"):
+            for child in task.read_text("utf-8").split():
+                os.kill(int(child), signal.SIGKILL)
+                tell(attack)
+        return
+    tell(attack)
     if how == "kill":
         os.kill(me, signal.SIGKILL)
     elif how == "kill the engine":
@@ -105,10 +111,6 @@ def strike(attack: Attack) -> None:
         os.kill(me, signal.SIGSTOP)  # drive.py sends SIGCONT
     elif how == "full disk":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    elif how == "kill the children":
-        for task in Path("/proc/self/task").glob("*/children"):
-            for child in task.read_text("utf-8").split():
-                os.kill(int(child), signal.SIGKILL)
     else:
         raise AssertionError(how)
 
