@@ -52,7 +52,7 @@ MOMENTS = (
     Moment("before a checkpoint has its name", "os:rename", (1, 3)),
     Moment("after a checkpoint has its name", "os:rename", (1, 3), "after"),
     Moment("before an old checkpoint goes", "shutil:rmtree", (3, 9)),
-    Moment("while a checkpoint is read", "stages.checkpoint.state:reading", when="after"),
+    Moment("while a checkpoint is read", "stages.checkpoint.state:restore_optimizer", when="after"),
     Moment("in taking back metrics", "pipeline.tracking:Tracker.rewind"),
     Moment("after taking back metrics", "pipeline.tracking:Tracker.rewind", when="after"),
     Moment("after a metrics line", "pipeline.tracking:Tracker.log", (1, 4), "after"),
