@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,22 +53,15 @@ def main() -> int:
                 should_stop=lambda stop=stop: len(logged) >= stop,  # type: ignore[misc]
             )
             start = time.perf_counter()
-            try:
+            with suppress(Interrupted):
                 train.run(config, begun)
-            except Interrupted:
-                pass
             if iterations:
                 trained, taken = time.perf_counter() - start, sum(writes)
         size = sum(file.stat().st_size for file in max(context.checkpoints.iterdir()).rglob("*") if file.is_file())
-    print(
-        f"a checkpoint of {size / 1e6:.0f} MB is written in {statistics.median(writes):.2f} s (median of {len(writes)})"
-    )
-    print(
-        f"{taken:.2f} of the {trained:.1f} s that {options.iterations} iterations took, start included: {taken / trained:.1%}"
-    )
-    print(
-        f"a resume looks for, checks and reads it in {reads[-1]:.2f} s; a start without one looks for {reads[0]:.2f} s"
-    )
+    print(f"a checkpoint of {size / 1e6:.0f} MB takes {statistics.median(writes):.2f} s, median of {len(writes)}")
+    share = f"{taken:.2f} of {trained:.1f} s, {taken / trained:.1%}"
+    print(f"{options.iterations} iterations, from the start on, with as many of them: {share}")
+    print(f"a resume checks and reads it in {reads[-1]:.2f} s; a start that finds none takes {reads[0]:.2f} s for that")
     return 0
 
 
