@@ -116,7 +116,8 @@ class Store:
         """Make the run folder and keep the resolved recipe in it."""
         self.root.mkdir(parents=True, exist_ok=True)
         for torn in self.root.glob("*.tmp-*"):
-            if not _is_alive(int(torn.name.rpartition("-")[2])):  # else another engine is writing it at this moment
+            writer = torn.name.rpartition("-")[2]
+            if writer.isdecimal() and not _is_alive(int(writer)):  # else another engine is writing it at this moment
                 torn.unlink(missing_ok=True)
         self._index = read_json(self.root / "index.json") or self._index
         if "id" not in self._index:
