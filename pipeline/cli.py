@@ -102,18 +102,18 @@ def report(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -
 
 @app.command()
 def verify(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -> None:
-    """Hash every file of the run folder and compare it with what was written."""
+    """Hash what each stage published, and every checkpoint, and compare with what was written."""
     from pipeline import upkeep
 
     root = _root(recipe, overrides, runs)
     found = upkeep.verify(root)
-    rows = [(os.path.relpath(c.place, root), str(c.num_files), "; ".join(c.problems) or "as written") for c in found]
-    _say_table(("where", "files", "state"), rows)
+    rows = [(os.path.relpath(c.place, root), str(c.count), _told(c)) for c in found]
+    _say_table(("where", "hashed", "state"), rows)
     if damaged := [checked for checked in found if checked.problems]:
         raise StageFailed(
             f"{len(damaged)} of {len(found)} places are not as they were written",
             where=str(root),
-            remedy=f"posttune run {recipe} makes a damaged stage anew; --force STAGE one that only looks whole",
+            remedy=f"posttune run {recipe} --force STAGE makes a stage anew; a damaged checkpoint is passed over",
         )
 
 
@@ -124,17 +124,28 @@ def gc(
     runs: Runs = RUNS,
     delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed.")] = False,
 ) -> None:
-    """List what no index names: runs under earlier settings, and what was left half-written. --delete removes it."""
+    """List runs under settings neither the recipe's nor the last, and what is half-written. --delete removes them."""
+    from pipeline import plan as planning
     from pipeline import upkeep
 
-    found = upkeep.unnamed(_root(recipe, overrides, runs))
+    root = _root(recipe, overrides, runs)
+    loaded = load_recipe(recipe, overrides or ())
+    store = Store(runs, loaded)
+    if not (root / "index.json").is_file():
+        raise UserError(
+            "has no index, which tells what is still wanted", where=str(root), remedy=f"posttune run {recipe} makes one"
+        )
+    planned = [(step.stage.name, step.fingerprint) for step in planning.plan(loaded, store)]
+    last = [(name, store.last_fingerprint(name)) for name in loaded.stages]
+    keep = {(name, print_[:12]) for name, print_ in (*planned, *last) if print_}
+    found = upkeep.unnamed(root, keep, delete=delete)
     if not found:
         _say("everything here is in use")
         return
     rows = [(str(u.path), f"{u.num_bytes / 1e6:.1f}", u.why + (", in use: stays" if u.in_use else "")) for u in found]
     _say_table(("where", "MB", "why"), rows)
     total = sum(item.num_bytes for item in found if not item.in_use)
-    _say(f"{upkeep.remove(found) / 1e6:.1f} MB freed" if delete else f"{total / 1e6:.1f} MB; --delete removes it")
+    _say(f"{total / 1e6:.1f} MB {'freed' if delete else 'in all; --delete removes it'}")
 
 
 @app.command()
@@ -156,6 +167,10 @@ def _options(
     ] = False,
 ) -> None:
     """Options of the command itself."""
+
+
+def _told(checked: Any) -> str:
+    return "in use: not looked at" if checked.is_in_use else "; ".join(checked.problems) or "as written"
 
 
 def _root(recipe: Path, overrides: Sequence[str] | None, runs: Path) -> Path:
@@ -197,7 +212,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _guard(command: Callable[[], Any], debug: bool) -> int:
     try:
-        command()
+        if command() == INTERRUPTED:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         return 0
     except PosttuneError as error:
         _complain(str(error), debug)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,13 +55,15 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS if _is_single(launch) else ())
     log = os.open(job.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        child = subprocess.Popen(
-            command(launch, job),
-            env=environment,
-            stderr=None if _is_single(launch) else log,  # torch's launcher adds a traceback of its own to every failure
-            pass_fds=(watched, lock),
-            process_group=0,  # our signals only
-        )
+        # Slurm signals every process of a step, and torch's launcher would end on this one; workers answer it.
+        with nullcontext() if _is_single(launch) else _ignored(signal.SIGUSR1):
+            child = subprocess.Popen(
+                command(launch, job),
+                env=environment,
+                stderr=None if _is_single(launch) else log,  # torch's launcher adds its own traceback to every failure
+                pass_fds=(watched, lock),
+                process_group=0,  # our signals only
+            )
         os.close(watched)
         with _forward_signals(child) as forwarded:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -74,6 +76,16 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
 
 def _is_single(launch: LaunchConfig) -> bool:
     return launch.num_processes == 1
+
+
+@contextmanager
+def _ignored(number: int) -> Iterator[None]:
+    """A process started in here ignores that signal unless it says otherwise."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 @contextmanager

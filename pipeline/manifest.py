@@ -61,8 +61,9 @@ def problems(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[Path, 
         elif file_digest(path) != entry["sha256"]:
             yield path, "is not the file that was published: its SHA-256 is not that in the manifest"
     for path in sorted((folder / "output").rglob("*")):
-        hidden = path.name.startswith(".")  # what a file browser leaves; no library reads it
-        if not path.is_dir() and not hidden and path.relative_to(folder).as_posix() not in files:
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)  # what a file browser leaves; no library reads it
+        if not path.is_dir() and not hidden and name.as_posix() not in files:
             yield path, "is not in the manifest: it was put there after the stage had finished"
 
 
@@ -87,9 +88,9 @@ def parse(text: bytes) -> dict[str, Any] | str:
 
 
 def flaw(manifest: Mapping[str, Any], fingerprint: str) -> str | None:
-    """What keeps it from being the manifest of the run of that fingerprint, if anything does; no file is read."""
+    """What keeps it from being the manifest of the run of that fingerprint, or of its beginning; no file is read."""
     files, metrics = manifest.get("files"), manifest.get("metrics")
-    if manifest.get("fingerprint") != fingerprint:
+    if not str(manifest.get("fingerprint")).startswith(fingerprint):
         return "its fingerprint is another's"
     if not isinstance(files, dict):
         return "it lists no files"
@@ -111,5 +112,5 @@ def _damaged(place: Path, stage: str, problem: str) -> UserError:
     return UserError(
         problem,
         where=str(place),
-        remedy=f"put back what the stage wrote, or make it anew: posttune run RECIPE --force {stage}",
+        remedy=f"put back what the stage wrote and move out what it did not, or: posttune run RECIPE --force {stage}",
     )

@@ -128,10 +128,10 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         if run.manifest() and step.reasons != FORCED:
             say(f"{stage.name}: another process has just finished it")
             return
+        _check_room(recipe, stage, run)  # while what --force will replace is still there
         before, files = folder.last_fingerprint(stage.name), store.remember(run)
         if step.action == "run":
             store.forget(run)
-        _check_room(recipe, stage, run)
         config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
         inputs = digests_of(stage, digests)
         store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
@@ -209,7 +209,7 @@ def _failure(run: StageRun, code: int, options: Options) -> PosttuneError:
         return StageFailed(
             "the disk is full", where=str(run.folder), remedy="free some space and run again: checkpoints are intact"
         )
-    if code == 130 or -code in {signal.SIGINT, signal.SIGTERM}:
+    if code == 130 or -code in launch.SIGNALS:
         return Interrupted("stopped at once", where=run.stage, remedy="the next run goes on from the last checkpoint")
     if -code == signal.SIGKILL:
         return StageFailed(

@@ -206,7 +206,8 @@ def discard(run: StageRun, before: Mapping[Path, bytes]) -> bool:
 
     False where it has a checkpoint to keep: its folder is then as it was `before`; else nothing is left in it.
     """
-    keep = {run.log, run.checkpoints, run.folder / "lock", *before} if run.has_checkpoint else {run.log}
+    own = {run.checkpoints, run.folder / "lock", run.folder / "wandb"}  # the last may hold what is not sent yet
+    keep = {run.log, *own, *before} if run.has_checkpoint else {run.log}
     for path in run.folder.iterdir():
         if path not in keep:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -67,9 +67,13 @@ def put(final: Path, write: Callable[[Path], None]) -> None:
         temporary.mkdir(parents=True)
         write(temporary)
         _seal(temporary)
-        shutil.rmtree(final, ignore_errors=True)
+        replaced = final.with_name(f"replaced-{final.name}")
+        if final.exists():  # one of the same step: until the new one has its name, the old one stays
+            shutil.rmtree(replaced, ignore_errors=True)
+            final.rename(replaced)
         temporary.rename(final)
         _sync(final.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
     except Exception as error:
         problem = disk_problem(error) or (isinstance(error, OSError) and (error.strerror or str(error)))
         if not problem:
@@ -103,6 +107,9 @@ def newest(folder: Path | None, say: Callable[[str], None]) -> tuple[int, Path] 
         return None
     for leftover in folder.glob("*.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for old in folder.glob("replaced-*"):
+        kept = folder / old.name.removeprefix("replaced-")
+        shutil.rmtree(old, ignore_errors=True) if kept.exists() else old.rename(kept)
     for path in sorted(folder.glob(f"step-{6 * '[0-9]'}"), reverse=True):
         problem = damage(path)
         if problem is None:

@@ -108,8 +108,8 @@ def test_runs_under_earlier_settings_are_listed_and_removed_when_asked(project: 
     assert listed.returncode == 0 and old.exists()
     for path in (old, *leftovers, broken):
         assert str(path.relative_to(project.root)) in listed.stdout
-    assert "3.0 MB; --delete removes it" in listed.stdout
-    assert project.command("gc", "chain.yaml", "--delete").returncode == 0
+    assert "3.0 MB in all; --delete removes it" in listed.stdout
+    assert project.command("gc", "chain.yaml", "--set", "ppo.steps=7", "--delete").returncode == 0
     assert {path for path in project.root.rglob("*")} == kept
     assert "skip" in project.command("plan", "chain.yaml", "ppo", "--set", "ppo.steps=7").stdout
 
@@ -118,9 +118,44 @@ def test_run_that_a_process_works_in_stays(project: Project) -> None:
     old = project.stage_folder("ppo")
     project.command("run", "chain.yaml", "--set", "ppo.steps=7")
     with store.locked(StageRun("ppo", old.name, old)):
-        result = project.command("gc", "chain.yaml", "--delete")
+        result = project.command("gc", "chain.yaml", "--set", "ppo.steps=7", "--delete")
     assert "in use: stays" in result.stdout and "0.0 MB freed" in result.stdout
     assert (old / "manifest.json").exists()
+
+
+def test_runs_are_not_judged_without_an_index(project: Project) -> None:
+    (project.root / "runs/chain/index.json").unlink()
+    before = sorted(project.root.rglob("*"))
+    result = project.command("gc", "chain.yaml", "--delete")
+    assert result.returncode == 2 and "has no index" in result.stderr
+    assert sorted(project.root.rglob("*")) == before
+
+
+def test_run_that_the_recipe_would_take_up_again_stays(project: Project) -> None:
+    old = project.stage_folder("ppo")
+    project.command("run", "chain.yaml", "--set", "ppo.steps=7")
+    assert "everything here is in use" in project.command("gc", "chain.yaml", "--delete").stdout
+    assert (old / "manifest.json").exists()
+
+
+def test_run_of_a_stage_that_the_recipe_no_longer_has_is_listed(project: Project) -> None:
+    project.write(toy_project.CHAIN.replace("  ppo: {kind: toy-ppo, policy: sft, data: rows}\n", ""))
+    assert f"runs/chain/ppo/{project.stage_folder('ppo').name}" in project.command("gc", "chain.yaml").stdout
+
+
+def test_checkpoint_that_was_set_aside_is_no_damage(project: Project) -> None:
+    broken = project.stage_folder("rm") / "checkpoints/broken-step-000002"
+    broken.mkdir()
+    (broken / "MANIFEST.json").write_text("{", "utf-8")
+    assert project.command("verify", "chain.yaml").returncode == 0
+
+
+def test_stage_that_is_running_is_not_looked_at(project: Project) -> None:
+    run = project.stage_folder("rm")
+    flip(run / "output/weights.json")
+    with store.locked(StageRun("rm", run.name, run)):
+        result = project.command("verify", "chain.yaml")
+    assert result.returncode == 0 and "in use: not looked at" in result.stdout
 
 
 def test_nothing_to_look_after_before_the_first_run(project: Project) -> None:

@@ -211,3 +211,22 @@ def test_error_that_is_not_the_disks_comes_through(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a mistake"):
         store.save(tmp_path, 1, fails)
     assert names(tmp_path) == []
+
+
+def test_checkpoint_of_a_step_that_is_saved_again_stays_until_the_new_one_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save(tmp_path, 1, fill)
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if ".tmp-" in path.name:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as once, pytest.raises(KeyboardInterrupt):
+        once.setattr(Path, "rename", killed)
+        store.save(tmp_path, 1, lambda place: (place / "note").write_text("new") and None)
+    assert store.newest(tmp_path, pytest.fail) == (1, tmp_path / "step-000001")
+    assert (tmp_path / "step-000001" / "note").read_bytes() == bytes(1000)
+    assert names(tmp_path) == ["step-000001"]
