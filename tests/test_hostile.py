@@ -15,8 +15,9 @@ from pipeline import cli
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """What a run folder holds, but for what a refused attempt may add to: its log, and the lock's last holder."""
-    kept = {path for path in folder.rglob("*") if path.is_file() and path.name not in {"log.txt", "lock"}}
+    """What a run folder holds, but for its log, the lock's last holder, and what is remembered of the data's hashes."""
+    others = {"log.txt", "lock", "hashes.json"}
+    kept = {path for path in folder.rglob("*") if path.is_file() and path.name not in others}
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
 
 
