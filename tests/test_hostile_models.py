@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from malformed import tampered
 from malformed.run_folder import seal
-from test_hostile import assert_one_message, files
+from test_hostile import assert_one_message, files, settle
 from toy_project import Project
 
 RECIPE = """\
@@ -107,10 +107,11 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forked:
+def copy(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Forked:
     """A copy of that project to tamper with; the working directory is in it."""
     shutil.copytree(whole, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
+    settle("whole.yaml", capsys)
     return Forked(tmp_path / "copy")
 
 
