@@ -59,7 +59,7 @@ class Forked:
             for number, path in ((1, out), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-            torch.set_num_threads(1)  # OpenMP's other threads are not in a fork
+            torch.set_num_threads(1)  # the other threads of torch's pools are not in a fork: it makes new ones
             launch.run_worker = run_worker_in_a_fork
             cli.main(list(arguments))
         except SystemExit as done:
@@ -70,6 +70,8 @@ class Forked:
 
 def run_worker_in_a_fork(processes: object, job: Path, lock: int) -> object:
     """In place of a new Python process: the same worker, without its six seconds of imports."""
+    import torch
+
     from pipeline import worker
     from pipeline.launch import Ended
     from stages.modeling import chat
@@ -77,6 +79,7 @@ def run_worker_in_a_fork(processes: object, job: Path, lock: int) -> object:
     child = os.fork()
     if child == 0:
         try:
+            torch.set_num_threads(1)
             chat.TEMPLATE_SECONDS = TEMPLATE_SECONDS
             sys.argv = ["worker", str(job)]
             worker.main()
