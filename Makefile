@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-TOOLS := setup test check help lint type clean smoke plan status report all
+TOOLS := setup test check help lint type clean smoke chaos plan status report all
 STAGES := $(filter-out $(TOOLS),$(MAKECMDGOALS))
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -51,6 +51,9 @@ test: $(READY) ## run the tests (offline, under ten minutes on two cores)
 
 smoke: $(READY) ## the whole chain on the embedded model, very short (about three minutes)
 	@$(BIN)/posttune run recipes/smoke.yaml --runs $(RUNS)
+
+chaos: $(READY) ## interrupt every training stage 240 times in all, and compare (about twenty minutes on two cores)
+	@cd tests && PYTHONPATH=$(CURDIR):. HF_HUB_OFFLINE=1 $(CURDIR)/$(BIN)/python -m chaos
 
 lint: $(READY) ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

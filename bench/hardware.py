@@ -34,11 +34,11 @@ def finish() -> None:
 
 
 def peak_mb() -> float:
-    """The most memory of this process so far: on a GPU what its tensors took there, else its largest resident set."""
+    """The most memory of this process so far: on a GPU what torch held there, recordings and all, else resident."""
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_reserved() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 

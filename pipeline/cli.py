@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pipeline import __version__
-from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, UserError
+from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, StageFailed, UserError
 from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
 
@@ -35,6 +36,9 @@ Force = Annotated[
     list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and everything the libraries print.")]
+AllowDrift = Annotated[
+    bool, typer.Option("--allow-drift", help="Resume under another torch, thread count, dtype or device too.")
+]
 RUNS = Path("runs")
 # typer brings its own copy of click, or uses the installed one, by version: this is UsageError of the right one.
 USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
@@ -48,12 +52,13 @@ def run(
     runs: Runs = RUNS,
     force: Force = None,
     debug: Debug = False,
+    allow_drift: AllowDrift = False,
 ) -> None:
     """Run the named stages and whatever they need that is missing or stale."""
     from pipeline import runner
 
     loaded = load_recipe(recipe, overrides or ())
-    runner.run(loaded, runs, stages or (), force or (), debug, say=_say)
+    runner.run(loaded, runs, stages or (), force or (), runner.Options(debug, allow_drift), say=_say)
 
 
 @app.command()
@@ -92,11 +97,55 @@ def report(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -
     """Write the run folder's report.html anew."""
     from pipeline import report as reporting
 
+    _say(f"report: {reporting.write(_root(recipe, overrides, runs))}")
+
+
+@app.command()
+def verify(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -> None:
+    """Hash what each stage published, and every checkpoint, and compare with what was written."""
+    from pipeline import upkeep
+
+    root = _root(recipe, overrides, runs)
+    found = upkeep.verify(root)
+    rows = [(os.path.relpath(c.place, root), str(c.count), _told(c)) for c in found]
+    _say_table(("where", "hashed", "state"), rows)
+    if damaged := [checked for checked in found if checked.problems]:
+        raise StageFailed(
+            f"{len(damaged)} of {len(found)} places are not as they were written",
+            where=str(root),
+            remedy=f"posttune run {recipe} --force STAGE makes a stage anew; a damaged checkpoint is passed over",
+        )
+
+
+@app.command()
+def gc(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed.")] = False,
+) -> None:
+    """List runs under settings neither the recipe's nor the last, and what is half-written. --delete removes them."""
+    from pipeline import plan as planning
+    from pipeline import upkeep
+
+    root = _root(recipe, overrides, runs)
     loaded = load_recipe(recipe, overrides or ())
-    folder = Store(runs, loaded).root
-    if not folder.is_dir():
-        raise UserError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")
-    _say(f"report: {reporting.write(folder)}")
+    store = Store(runs, loaded)
+    if not (root / "index.json").is_file():
+        raise UserError(
+            "has no index, which tells what is still wanted", where=str(root), remedy=f"posttune run {recipe} makes one"
+        )
+    planned = [(step.stage.name, step.fingerprint) for step in planning.plan(loaded, store)]
+    last = [(name, store.last_fingerprint(name)) for name in loaded.stages]
+    keep = {(name, print_[:12]) for name, print_ in (*planned, *last) if print_}
+    found = upkeep.unnamed(root, keep, delete=delete)
+    if not found:
+        _say("everything here is in use")
+        return
+    rows = [(str(u.path), f"{u.num_bytes / 1e6:.1f}", u.why + (", in use: stays" if u.in_use else "")) for u in found]
+    _say_table(("where", "MB", "why"), rows)
+    total = sum(item.num_bytes for item in found if not item.in_use)
+    _say(f"{total / 1e6:.1f} MB {'freed' if delete else 'in all; --delete removes it'}")
 
 
 @app.command()
@@ -118,6 +167,18 @@ def _options(
     ] = False,
 ) -> None:
     """Options of the command itself."""
+
+
+def _told(checked: Any) -> str:
+    return "in use: not looked at" if checked.is_in_use else "; ".join(checked.problems) or "as written"
+
+
+def _root(recipe: Path, overrides: Sequence[str] | None, runs: Path) -> Path:
+    """The recipe's run folder, where there is one."""
+    folder = Store(runs, load_recipe(recipe, overrides or ())).root
+    if not folder.is_dir():
+        raise UserError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")
+    return folder
 
 
 def _state(recipe: Recipe, store: Store, name: str) -> tuple[str, str, str]:
@@ -151,7 +212,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _guard(command: Callable[[], Any], debug: bool) -> int:
     try:
-        command()
+        if command() == INTERRUPTED:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         return 0
     except PosttuneError as error:
         _complain(str(error), debug)

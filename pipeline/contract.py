@@ -66,6 +66,14 @@ SaveSteps = Annotated[int, Field(gt=0), Unhashed()]
 LoggingSteps = Annotated[int, Field(gt=0), Unhashed()]
 
 
+class Saving(StageConfig):
+    """Base of the config of a stage that writes checkpoints: when, and how many stay."""
+
+    save_steps: SaveSteps = 50
+    save_minutes: Annotated[float | None, Field(gt=0), Unhashed()] = None  # also when so long has passed without one
+    save_total_limit: Annotated[int, Field(gt=0), Unhashed()] = 2  # checkpoints kept; 1: none behind a damaged one
+
+
 def _names_something(text: str) -> str:
     """A path under the home folder is kept as ~/...: it goes into files that people pass on."""
     if "\0" in text or text == "package:":
@@ -213,6 +221,7 @@ class Estimate:
     """What a stage will need, foretold from its config alone."""
 
     memory_gb: float | None = None
+    disk_gb: float | None = None  # of the stage's folder when it is fullest: the checkpoints kept, one more, the output
     notes: Sequence[str] = ()
 
 
@@ -244,6 +253,7 @@ class Context:
     data: Mapping[str, Sequence[Source]] = field(default_factory=dict)
     seed: int = 17
     checkpoints: Path | None = None  # None: do not checkpoint
+    allow_drift: bool = False  # a resume may go on under another torch, thread count, dtype or device
     chief: bool = True  # of several processes, the one that writes and evaluates
     log_metrics: Callable[[int, Mapping[str, float]], None] = _ignore_metrics
     should_stop: Callable[[], bool] = _never  # true after SIGINT or SIGTERM: checkpoint and raise Interrupted

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Iterable
 
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 DONE, FAILED, WRONG_INPUT, WAITING, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -67,3 +71,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return "known: " + ", ".join(names) if names else "there are none"
+
+
+def disk_problem(error: BaseException) -> str | None:
+    """What the operating system says where a disk takes no more, however a library has wrapped it; else None."""
+    link: BaseException | None = error
+    while link is not None:
+        code = link.errno if isinstance(link, OSError) else None
+        if found := re.search(r"\(os error (\d+)\)", str(link)):  # safetensors, in Rust's words
+            code = int(found.group(1))
+        if code in DISK_ERRORS:
+            return os.strerror(code)
+        link = link.__cause__ or link.__context__
+    return None

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.recipe import LaunchConfig
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM)
+# Each asks for a checkpoint and an end. SIGUSR1 is the warning that Slurm's users ask for (`--signal=USR1@120`).
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 DEFAULTS = {  # of a worker's environment; the user's own come first
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -51,16 +52,18 @@ def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
     environment = {**DEFAULTS, **os.environ, "POSTTUNE_PARENT_PIPE": str(watched)}
     # A signal that comes while the child still imports waits until the child can answer it (worker.main
     # unblocks); torch's launcher would never unblock, so it starts with them open.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED if _is_single(launch) else ())
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS if _is_single(launch) else ())
     log = os.open(job.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        child = subprocess.Popen(
-            command(launch, job),
-            env=environment,
-            stderr=None if _is_single(launch) else log,  # torch's launcher adds a traceback of its own to every failure
-            pass_fds=(watched, lock),
-            process_group=0,  # our signals only
-        )
+        # Slurm signals every process of a step, and torch's launcher would end on this one; workers answer it.
+        with nullcontext() if _is_single(launch) else _ignored(signal.SIGUSR1):
+            child = subprocess.Popen(
+                command(launch, job),
+                env=environment,
+                stderr=None if _is_single(launch) else log,  # torch's launcher adds its own traceback to every failure
+                pass_fds=(watched, lock),
+                process_group=0,  # our signals only
+            )
         os.close(watched)
         with _forward_signals(child) as forwarded:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -76,8 +79,18 @@ def _is_single(launch: LaunchConfig) -> bool:
 
 
 @contextmanager
+def _ignored(number: int) -> Iterator[None]:
+    """A process started in here ignores that signal unless it says otherwise."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextmanager
 def _forward_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM go to the stage, which checkpoints and ends; a second Ctrl-C ends it at once.
+    """The signals go to the stage, which checkpoints and ends; a second Ctrl-C ends it at once.
 
     Yields the list of signals passed on so far.
     """
@@ -86,9 +99,10 @@ def _forward_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
     def pass_on(number: int, frame: object) -> None:
         forwarded.append(number)
         if child.poll() is None:
-            child.send_signal(number)
+            # torch's launcher passes SIGTERM on, and ends on SIGUSR1.
+            child.send_signal(signal.SIGTERM if number == signal.SIGUSR1 else number)
 
-    old = {number: signal.signal(number, pass_on) for number in FORWARDED}
+    old = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:
         yield forwarded
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,8 +29,8 @@ def read(folder: Path, stage: str, fingerprint: str) -> dict[str, Any] | None:
         text = (folder / FILE).read_bytes()
     except OSError:
         return None
-    manifest = _parse(text)
-    problem = manifest if isinstance(manifest, str) else _flaw(manifest, fingerprint)
+    manifest = parse(text)
+    problem = manifest if isinstance(manifest, str) else flaw(manifest, fingerprint)
     if problem is not None or isinstance(manifest, str):
         raise _damaged(folder / FILE, stage, f"is no manifest of this run: {problem}")
     files = {folder / name: entry["size"] for name, entry in manifest["files"].items()}
@@ -45,17 +45,26 @@ def read(folder: Path, stage: str, fingerprint: str) -> dict[str, Any] | None:
 
 def verify(folder: Path, stage: str, manifest: Mapping[str, Any]) -> None:
     """UserError unless the output is, bit for bit, what was published. Reads all of it."""
+    for path, problem in problems(folder, manifest):
+        raise _damaged(path, stage, problem)
+
+
+def problems(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Each file of the output that is not what was published, and how; reads all of it."""
     files = manifest["files"]
     for name, entry in files.items():
         path = folder / name
         if folder.resolve() not in path.resolve().parents:
-            raise _damaged(path, stage, "is a link that leads out of its folder")
-        if file_digest(path) != entry["sha256"]:
-            raise _damaged(path, stage, "is not the file that was published: its SHA-256 is not that in the manifest")
+            yield path, "is a link that leads out of its folder"
+        elif not path.is_file():
+            yield path, "is missing"
+        elif file_digest(path) != entry["sha256"]:
+            yield path, "is not the file that was published: its SHA-256 is not that in the manifest"
     for path in sorted((folder / "output").rglob("*")):
-        hidden = path.name.startswith(".")  # what a file browser leaves; no library reads it
-        if not path.is_dir() and not hidden and path.relative_to(folder).as_posix() not in files:
-            raise _damaged(path, stage, "is not in the manifest: it was put there after the stage had finished")
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)  # what a file browser leaves; no library reads it
+        if not path.is_dir() and not hidden and name.as_posix() not in files:
+            yield path, "is not in the manifest: it was put there after the stage had finished"
 
 
 def digest(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -69,7 +78,7 @@ def stays_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
-def _parse(text: bytes) -> dict[str, Any] | str:
+def parse(text: bytes) -> dict[str, Any] | str:
     """The object in it, or what is wrong with it."""
     try:
         value = json.loads(text)
@@ -78,9 +87,10 @@ def _parse(text: bytes) -> dict[str, Any] | str:
     return value if isinstance(value, dict) else f"a {type(value).__name__} instead of an object"
 
 
-def _flaw(manifest: Mapping[str, Any], fingerprint: str) -> str | None:
+def flaw(manifest: Mapping[str, Any], fingerprint: str) -> str | None:
+    """What keeps it from being the manifest of the run of that fingerprint, or of its beginning; no file is read."""
     files, metrics = manifest.get("files"), manifest.get("metrics")
-    if manifest.get("fingerprint") != fingerprint:
+    if not str(manifest.get("fingerprint")).startswith(fingerprint):
         return "its fingerprint is another's"
     if not isinstance(files, dict):
         return "it lists no files"
@@ -102,5 +112,5 @@ def _damaged(place: Path, stage: str, problem: str) -> UserError:
     return UserError(
         problem,
         where=str(place),
-        remedy=f"put back what the stage wrote, or make it anew: posttune run RECIPE --force {stage}",
+        remedy=f"put back what the stage wrote and move out what it did not, or: posttune run RECIPE --force {stage}",
     )

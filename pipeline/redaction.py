@@ -6,11 +6,13 @@ What libraries and a user's own code print is cleaned when the stage has ended.
 
 from __future__ import annotations
 
+import json
 import netrc
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL")
 SHORTEST = 8  # characters of a value that can be a secret; `TOKENIZERS_PARALLELISM=false` is none
@@ -33,21 +35,31 @@ def relative(path: Path, start: Path) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` without home paths, and with each secret's name in its place."""
+    """`text` without home paths, and with each secret's name in its place, where it stands by itself."""
     for name, value in sorted(_secrets(), key=lambda found: -len(found[1])):
-        text = text.replace(value, f"[{name}]")
+        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])", f"[{name}]", text)
     return hide_home(text)
 
 
 def clean_file(path: Path) -> None:
-    """The same for a text file; one that cannot be read is left alone."""
+    """The same for a text file, of JSON each string that is a value; one that cannot be read is left alone."""
     try:
         before = path.read_bytes().decode("utf-8", "surrogateescape")
-        after = clean(before)
+        after = json.dumps(_cleaned(json.loads(before))) if path.suffix == ".json" else clean(before)
         if after != before:
-            path.write_bytes(after.encode("utf-8", "surrogateescape"))
-    except OSError:
+            new = path.with_name(f"{path.name}.tmp-{os.getpid()}")  # a kill, or a full disk, leaves the old file whole
+            new.write_bytes(after.encode("utf-8", "surrogateescape"))
+            new.replace(path)
+    except (OSError, ValueError):
         return
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _cleaned(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(inner) for inner in value]
+    return clean(value) if isinstance(value, str) else value
 
 
 def _secrets() -> Iterator[tuple[str, str]]:

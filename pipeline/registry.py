@@ -40,6 +40,7 @@ BUILT_IN = {
 }
 
 CHECK_DATA = "stages.formats.check:check"
+CHECKPOINT_DAMAGE = "stages.checkpoint.store:damage"
 CHECK_TASK = "stages.evaluate.checks:check_task"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,25 @@ from pipeline.worker import Job
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Options:
+    """Of one run, none of which changes what a stage is."""
+
+    debug: bool = False  # show tracebacks, and what libraries print
+    allow_drift: bool = False  # resume under another torch, thread count, dtype or device
+
+
+DEFAULT = Options()
+FULL = 2**20  # bytes free, too few to write what went wrong
+
+
 def run(
-    recipe: Recipe, runs: Path, wanted: Sequence[str], force: Sequence[str] = (), debug: bool = False, say: Say = print
+    recipe: Recipe,
+    runs: Path,
+    wanted: Sequence[str],
+    force: Sequence[str] = (),
+    options: Options = DEFAULT,
+    say: Say = print,
 ) -> None:
     """Bring the wanted stages, and whatever they need, up to date; raises the first stage's error."""
     folder = Store(runs, recipe)
@@ -43,7 +61,7 @@ def run(
             if step.action != "skip":
                 _verify_inputs(folder, step)
                 changed = True
-                _execute(recipe, folder, step, digests, debug, say)
+                _execute(recipe, folder, step, digests, options, say)
                 done = True
             digests[name] = finished_digest(folder, step)
             recipe = with_rows(recipe, folder, step)
@@ -56,9 +74,17 @@ def run(
             changed = False
         raise
     finally:
-        if (folder.root / "index.json").exists() and (changed or not (folder.root / "report.html").exists()):
+        if (folder.root / "index.json").exists() and (changed or _report_is_old(folder, digests)):
             _write_report(folder.root, say)
     say(f"report: {folder.root / 'report.html'}")
+
+
+def _report_is_old(folder: Store, finished: Mapping[str, str]) -> bool:
+    """Whether a stage has finished since the report: its engine was killed between the two."""
+    report = folder.root / "report.html"
+    runs = [run for run in map(folder.finished, finished) if run]
+    written = report.stat().st_mtime_ns if report.exists() else 0
+    return any((run.folder / "manifest.json").stat().st_mtime_ns > written for run in runs) or not written
 
 
 def _write_report(root: Path, say: Say) -> None:
@@ -94,7 +120,7 @@ def _verify_inputs(folder: Store, step: Step) -> None:
         tracking.read_state(folder.run(step.stage.name, str(step.fingerprint)).folder)
 
 
-def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, str], debug: bool, say: Say) -> None:
+def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, str], options: Options, say: Say) -> None:
     """Run or resume one stage to its published artifact."""
     stage, started = step.stage, time.monotonic()
     run = folder.run(stage.name, str(step.fingerprint))
@@ -102,6 +128,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         if run.manifest() and step.reasons != FORCED:
             say(f"{stage.name}: another process has just finished it")
             return
+        _check_room(recipe, stage, run)  # while what --force will replace is still there
         before, files = folder.last_fingerprint(stage.name), store.remember(run)
         if step.action == "run":
             store.forget(run)
@@ -110,13 +137,12 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
         folder.point(stage.name, run.fingerprint)
         try:
-            result = _run_worker(recipe, folder, stage, run, digests, lock, debug)
+            result = _run_worker(recipe, folder, stage, run, digests, lock, options)
         except UserError:
             if store.discard(run, files):
                 folder.point(stage.name, before if before != run.fingerprint else None)
             raise
         store.publish(run, {**result["record"], "inputs": inputs}, result["report"])
-        (run.folder / "result.json").unlink(missing_ok=True)
     for line in result["summary"]:
         say(f"  {line}")
     peak = result["record"]["peak_memory_mb"] / 1024
@@ -125,13 +151,28 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         raise Interrupted(f"stopped after {stage.name}", remedy="run the same command again to go on")
 
 
+def _check_room(recipe: Recipe, stage: Stage, run: StageRun) -> None:
+    """Refuse a stage whose checkpoints are not going to fit, before it trains."""
+    estimate = registry.load(registry.find(stage.kind).estimate)(stage.config, recipe.model)
+    if estimate.disk_gb is None:
+        return
+    needed = estimate.disk_gb * 2**10 - store.size(run.folder) / 2**20
+    free = shutil.disk_usage(run.folder).free / 2**20
+    if free < needed:
+        raise UserError(
+            f"it will write up to {needed:,.0f} MB here, and {free:,.0f} are free",
+            where=f"{stage.name}: {run.folder}",
+            remedy="free some space (posttune gc lists what nothing needs), lower save_total_limit, or use --runs",
+        )
+
+
 def _run_worker(
-    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], lock: int, debug: bool
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], lock: int, options: Options
 ) -> dict[str, Any]:
     for name in ("result.json", "error.json"):
         (run.folder / name).unlink(missing_ok=True)
     job = run.folder / "job.json"
-    store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, debug))))
+    store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, options))))
     processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
     try:
         ended = launch.run_worker(processes, job, lock)
@@ -139,8 +180,9 @@ def _run_worker(
         _clean(run)
     result = store.read_json(run.folder / "result.json")
     if ended.status == 0 and result is not None:
+        (run.folder / "result.json").unlink()  # now: a kill once the manifest is there would leave it
         return {**result, "told_to_stop": ended.told_to_stop}
-    raise _failure(run, ended.status, debug)
+    raise _failure(run, ended.status, options)
 
 
 def _clean(run: StageRun) -> None:
@@ -154,14 +196,20 @@ def _clean(run: StageRun) -> None:
         redaction.clean_file(path)
 
 
-def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:
+def _failure(run: StageRun, code: int, options: Options) -> PosttuneError:
     """The worker's own account of what went wrong, or what its exit status tells."""
     told = store.read_json(run.folder / "error.json")
     if told:
         kind = {2: UserError, 130: Interrupted}.get(told["code"], StageFailed)
-        remedy = told["remedy"] or ("its traceback is above" if debug else f"the whole traceback is in {run.log}")
+        remedy = told["remedy"] or (
+            "its traceback is above" if options.debug else f"the whole traceback is in {run.log}"
+        )
         return kind(told["problem"], where=told["where"] or run.stage, remedy=remedy)
-    if code == 130 or -code in {signal.SIGINT, signal.SIGTERM}:
+    if shutil.disk_usage(run.folder).free < FULL:
+        return StageFailed(
+            "the disk is full", where=str(run.folder), remedy="free some space and run again: checkpoints are intact"
+        )
+    if code == 130 or -code in launch.SIGNALS:
         return Interrupted("stopped at once", where=run.stage, remedy="the next run goes on from the last checkpoint")
     if -code == signal.SIGKILL:
         return StageFailed(
@@ -172,7 +220,9 @@ def _failure(run: StageRun, code: int, debug: bool) -> PosttuneError:
     return StageFailed(f"the stage ended with status {code}", where=run.stage, remedy=f"see {run.log}")
 
 
-def _job(recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], debug: bool) -> Job:
+def _job(
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], options: Options
+) -> Job:
     inputs = {
         field: [_artifact(recipe, folder, name) for name in stage.inputs[field]]
         for field, mark in input_fields(type(stage.config))
@@ -189,7 +239,8 @@ def _job(recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Ma
         inputs=inputs,
         data=data,
         wandb=_wandb(recipe, folder, stage, run, digests),
-        debug=debug,
+        debug=options.debug,
+        allow_drift=options.allow_drift,
     )
 
 

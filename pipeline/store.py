@@ -115,6 +115,10 @@ class Store:
     def create(self) -> None:
         """Make the run folder and keep the resolved recipe in it."""
         self.root.mkdir(parents=True, exist_ok=True)
+        for torn in self.root.glob("*.tmp-*"):
+            writer = torn.name.rpartition("-")[2]
+            if writer.isdecimal() and not _is_alive(int(writer)):  # else another engine is writing it at this moment
+                torn.unlink(missing_ok=True)
         self._index = read_json(self.root / "index.json") or self._index
         if "id" not in self._index:
             self._index = {"id": uuid.uuid4().hex[:12], "stages": {}}
@@ -172,7 +176,9 @@ def locked(run: StageRun) -> Iterator[int]:
 
 
 def prepare(run: StageRun, config: str, inputs: Mapping[str, Any]) -> None:
-    """Lay out the folder of a run that is about to start or go on."""
+    """Lay out the folder of a run that is about to start or go on; what a killed one was writing goes."""
+    for torn in run.folder.glob("*.tmp-*"):
+        torn.unlink()
     shutil.rmtree(run.unpublished, ignore_errors=True)
     for stale in (run.output, run.folder / "manifest.json"):
         shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
@@ -200,7 +206,8 @@ def discard(run: StageRun, before: Mapping[Path, bytes]) -> bool:
 
     False where it has a checkpoint to keep: its folder is then as it was `before`; else nothing is left in it.
     """
-    keep = {run.log, run.checkpoints, run.folder / "lock", *before} if run.has_checkpoint else {run.log}
+    own = {run.checkpoints, run.folder / "lock", run.folder / "wandb"}  # the last may hold what is not sent yet
+    keep = {run.log, *own, *before} if run.has_checkpoint else {run.log}
     for path in run.folder.iterdir():
         if path not in keep:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -259,6 +266,12 @@ def rows_file(run: StageRun, role: Role) -> Path:
     return run.output / ROWS[role]
 
 
+def size(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
+
+
 def _read_index(path: Path) -> dict[str, Any]:
     """index.json; empty where there is none. UserError for what posttune did not write: its pointers name folders."""
     index = read_json(path)
@@ -288,10 +301,24 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text` so that a reader, or a power cut, sees the old file or the new one."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(text, "utf-8")
-    sync(temporary)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, "utf-8")
+        sync(temporary)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     sync(path.parent)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def sync(path: Path) -> None:

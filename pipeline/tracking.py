@@ -11,6 +11,7 @@ import netrc
 import os
 import queue
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -61,19 +62,26 @@ class Tracker:
         self.save_state()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record `metrics` at `step`; a step that was already sent to W&B before a resume is not sent again."""
+        """Record `metrics` at `step`."""
         line = {"step": step, "time": round(time.time(), 3), **{k: float(v) for k, v in metrics.items()}}
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-        if self._guest and step > self.state["high_water"]:
+        if self._guest:
             self._guest.log(step, metrics)
 
     def rewind(self, step: int) -> None:
-        """Drop the metrics after `step`: the run goes on from a checkpoint there and will log them again."""
-        self.state["high_water"] = max(self.state["high_water"], *(entry["step"] for entry in self._lines()), -1)
-        kept = [json.dumps(entry) for entry in self._lines() if entry["step"] <= step]
-        write_atomically(self._file, "".join(line + "\n" for line in kept))
+        """Drop the metrics after `step`: the run goes on from there and will log them again.
+
+        W&B is told those before it anew: a kill may have come before it had taken them.
+        """
+        entries = self._lines()
+        self.state["high_water"] = max(self.state["high_water"], *(entry["step"] for entry in entries), -1)
+        kept = [entry for entry in entries if entry["step"] <= step]
+        write_atomically(self._file, "".join(json.dumps(entry) + "\n" for entry in kept))
         self.save_state()
+        if self._guest:
+            for entry in kept:
+                self._guest.log(entry["step"], {k: v for k, v in entry.items() if k not in ("step", "time")})
 
     def finish(self, summary: Mapping[str, float] | None = None, outcome: str = "finished") -> None:
         """Close W&B (within `finish_seconds`) and keep the state."""
@@ -101,7 +109,12 @@ class Tracker:
 
 
 class _WandbGuest:
-    """One W&B run, driven by a daemon thread through a queue; after its first failure it is left alone."""
+    """One W&B run, driven by a daemon thread through a queue; after its first failure it is left alone.
+
+    It is given every step of the run, and sends those that W&B does not have. Offline that is all of them, to files
+    of this attempt's own, and what earlier attempts left unsent is then deleted: of a killed one nobody can say how
+    much it holds.
+    """
 
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], state: dict[str, Any], say: Callable[[str], None]
@@ -111,6 +124,7 @@ class _WandbGuest:
         self._settings = dict(settings)
         self._settings["mode"] = resolve_mode(settings["mode"])
         self._folder = folder
+        self._state = state
         state.setdefault("wandb_run_id", os.urandom(5).hex())
         self._run_id = state["wandb_run_id"]
         self._thread = threading.Thread(target=self._serve, name="wandb", daemon=True)
@@ -127,14 +141,21 @@ class _WandbGuest:
 
     def _serve(self) -> None:
         try:
+            before = list(self._folder.glob("wandb/offline-run-*"))
+            sent = [folder for folder in before if any(folder.glob("*.synced"))]
             run = self._begin()
             while True:
                 verb, payload = self._queue.get()
                 if verb == "log":
-                    run.log(payload[1], step=payload[0])
+                    known = self._state["high_water"] if sent else run.starting_step - 1
+                    if payload[0] > known:
+                        run.log(payload[1], step=payload[0])
                     continue
                 run.summary.update(payload[0])
                 run.finish(exit_code=payload[1])
+                for folder in before:
+                    if folder not in sent:
+                        shutil.rmtree(folder, ignore_errors=True)
                 return
         except BaseException as error:  # W&B raises SystemExit and its own kinds too; none may stop training
             self._say(

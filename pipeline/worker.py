@@ -27,7 +27,8 @@ from typing import Any, NoReturn
 
 from pipeline import registry
 from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, Table, TaskConfig
-from pipeline.errors import FAILED, INTERRUPTED, Interrupted, PosttuneError
+from pipeline.errors import FAILED, INTERRUPTED, Interrupted, PosttuneError, disk_problem
+from pipeline.launch import SIGNALS
 from pipeline.store import write_atomically
 from pipeline.terminal import Terminal
 from pipeline.tracking import Tracker
@@ -49,6 +50,7 @@ class Job:
     data: dict[str, list[dict[str, Any]]]
     wandb: dict[str, Any] | None
     debug: bool
+    allow_drift: bool
 
     def context(self, tracker: Tracker, terminal: Terminal, should_stop: Any, chief: bool) -> Context:
         """The context the stage works in."""
@@ -60,6 +62,7 @@ class Job:
             data={field: [_source(s) for s in given] for field, given in self.data.items()},
             seed=self.seed,
             checkpoints=folder / "checkpoints",
+            allow_drift=self.allow_drift,
             chief=chief,
             log_metrics=tracker.log,
             should_stop=should_stop,
@@ -74,7 +77,7 @@ def main() -> None:
     job = Job(**json.loads(Path(sys.argv[1]).read_text("utf-8")))
     _die_with_parent()
     stop = _StopFlag()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # launch.py holds them back until here
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # launch.py holds them back until here
     shown = _keep_terminal(Path(job.folder).expanduser() / "log.txt", job.debug)
     terminal = Terminal(shown if _is_chief() else sys.stderr, job.stage)
     leave(run(job, terminal, stop))
@@ -105,7 +108,8 @@ def run(job: Job, terminal: Terminal, stop: _StopFlag) -> int:
         traceback.print_exc()
         error = Interrupted("stopped", remedy="run the same command again to go on") if _by_hand(error) else error
         outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
-        write_atomically(folder / "error.json", json.dumps(_describe(error)))
+        with suppress(OSError):  # of a full disk the engine finds out by itself
+            write_atomically(folder / "error.json", json.dumps(_describe(error)))
         return error.exit_code if isinstance(error, PosttuneError) else FAILED
     finally:
         tracker.finish(dict(result.metrics) if outcome == "finished" else None, outcome)
@@ -115,12 +119,12 @@ def run(job: Job, terminal: Terminal, stop: _StopFlag) -> int:
 
 
 class _StopFlag:
-    """Set by the first SIGINT or SIGTERM; the stage then checkpoints and ends. A second SIGINT ends it now."""
+    """Set by the first of SIGNALS; the stage then checkpoints and ends. A second SIGINT ends it now."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGTERM, self._on_signal)
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
 
     def is_set(self) -> bool:
         return self._event.is_set()
@@ -148,6 +152,13 @@ def _describe(error: BaseException) -> dict[str, Any]:
             "problem": "out of memory",
             "where": "",
             "remedy": "see `posttune plan` for what to lower",
+        }
+    if problem := disk_problem(error):
+        return {
+            "code": FAILED,
+            "problem": problem,
+            "where": str(getattr(error, "filename", None) or ""),
+            "remedy": "free some space and run again: the last checkpoint is intact",
         }
     text = str(error).strip().splitlines()
     return {

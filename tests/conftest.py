@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from toy_project import CHAIN, CHATML, KINDS, Project
+import toy_project
+from tiny import write_tokenizer, write_weights
+from toy_project import KINDS, Project
 
 TESTS = Path(__file__).parent
 
@@ -30,53 +32,19 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project with the recipe chain.yaml: sft -> rm -> ppo of toy kinds. Tests run in it."""
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
+    made = toy_project.make(tmp_path / "project", plugins)
+    monkeypatch.chdir(made.root)
     monkeypatch.syspath_prepend(str(plugins))
-    keep = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "COVERAGE"))}
-    made = Project(root, {**keep, "PYTHONPATH": str(plugins), "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"})
-    (root / "base-model").mkdir()
-    (root / "base-model" / "config.json").write_text("{}", "utf-8")
-    made.rows()
-    made.write(CHAIN)
     return made
 
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a byte-level BPE tokenizer of 384 tokens and the ChatML template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=384, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    lines = ["system user assistant", "Where is my order? It is on its way, thank you.", '{"category": "order"}']
-    tokenizer.train_from_iterator(lines * 4, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>")
-    fast.chat_template = CHATML
-    fast.save_pretrained(folder)
-    return folder
+    return write_tokenizer(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_tokenizer: Path) -> Path:
     """The same folder with a Llama of two layers and about 50,000 random weights beside the tokenizer."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=384, hidden_size=40, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, pad_token_id=0, bos_token_id=None,
-        eos_token_id=2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(tiny_tokenizer)
-    return tiny_tokenizer
+    return write_weights(tiny_tokenizer)

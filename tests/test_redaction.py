@@ -105,3 +105,13 @@ def test_clean_takes_the_hubs_token_file_for_a_secret(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_TOKEN_PATH", raising=False)
     assert redaction.clean("Bearer hf_fromthefile") == "Bearer [HF_TOKEN]"
+
+
+def test_cleaning_a_json_file_leaves_numbers_and_keys_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", "12345678")
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps({"12345678": [0.123456789, 12345678, "by 12345678.", "a123456789"]}), "utf-8")
+    redaction.clean_file(file)
+    kept = {"12345678": [0.123456789, 12345678, "by [POSTGRES_PASSWORD].", "a123456789"]}
+    assert json.loads(file.read_text("utf-8")) == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -74,3 +75,14 @@ class Project:
         """The metrics of that run."""
         lines = (self.stage_folder(stage) / "metrics.jsonl").read_text("utf-8").splitlines()
         return [json.loads(line) for line in lines]
+
+
+def make(root: Path, plugins: Path) -> Project:
+    """An empty project with the recipe chain.yaml: sft -> rm -> ppo of toy kinds."""
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "COVERAGE"))}
+    made = Project(root, {**keep, "PYTHONPATH": str(plugins), "HOME": str(root.parent), "HF_HUB_OFFLINE": "1"})
+    (root / "base-model").mkdir(parents=True)
+    (root / "base-model" / "config.json").write_text("{}", "utf-8")
+    made.rows()
+    made.write(CHAIN)
+    return made

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 Loss = Literal[
@@ -18,11 +18,11 @@ Loss = Literal[
 READ_BY: dict[str, tuple[Loss, ...]] = {"label_smoothing": ("cdpo", "robust"), "alpha": ("length_margin",)}
 
 
-class Config(StageConfig):
+class Config(Saving):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "policy"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")]  # what training starts from: an SFT policy
@@ -67,6 +67,6 @@ def rate(config: Config, model: ModelConfig) -> float:
 
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold: both answers of each pair, with their logits; without LoRA also a whole reference."""
+    """Memory and disk foretold: both answers of each pair, with their logits; without LoRA also a whole reference."""
     tokens = 2 * config.per_device_train_batch_size * config.max_length
-    return training_estimate(model, tokens, num_trained=1, num_frozen=1)
+    return training_estimate(model, tokens, num_trained=1, num_frozen=1, saving=config)

@@ -81,7 +81,7 @@ def _train(config: Config, context: Context, backbone: Backbone, pairs: list[Pai
         lr_scheduler_type=config.lr_scheduler_type,
         warmup_steps=config.warmup_steps,
         max_grad_norm=config.max_grad_norm,
-        save_steps=config.save_steps,
+        saving=config,
         logging_steps=config.logging_steps,
         notes=notes,
         counted={"num_tokens": lambda item: sum(both_sides([pairs[item]]).lengths)},

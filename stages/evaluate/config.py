@@ -14,7 +14,7 @@ class Config(StageConfig):
     """Which candidates, judged by what, on which prompts."""
 
     produces: ClassVar[Role] = "evaluation"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
 
     candidates: Annotated[tuple[str, ...], Input(role="policy")] = Field(min_length=1)  # the first is the baseline
     reward: Annotated[str | None, Input(role="reward", default="only")] = None  # scores the answers; PPO's proxy

@@ -17,8 +17,8 @@ from pipeline.errors import ModelError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FREE = {
-    "base_model_name_or_path", "revision", "inference_mode", "task_type", "peft_version", "init_lora_weights",
-    "r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", "use_rslora", "fan_in_fan_out",
+    "base_model_name_or_path", "revision", "inference_mode", "task_type", "peft_version",
+    "r", "lora_alpha", "lora_dropout", "use_rslora", "fan_in_fan_out",
     "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
 }  # fmt: skip
 
@@ -32,6 +32,8 @@ def check(folder: Path) -> set[str]:
     for name, value in given.items():
         if name not in plain and value is not None:
             raise _refused(folder / CONFIG, f"has a setting '{name[:60]}' that this peft does not know")
+        if name == "init_lora_weights" and value in (True, False, "gaussian"):  # others write to the base's weights
+            continue
         if name not in FREE and value != plain.get(name):
             raise _refused(folder / CONFIG, f"sets {name} to {json.dumps(value)[:60]}, which posttune does not load")
     _check_sizes(folder / CONFIG, given)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
-from stages.modeling import adapters
+from stages.modeling import adapters, varlen
 from stages.modeling.passes import Passes
 from stages.modeling.ragged import Layout, Ragged
 from stages.modeling.roles import Backbone
@@ -42,7 +42,7 @@ class SharedBackbone(Backbone):
         self._active: str | None = None  # the adapter that computes, once there is one
         self._roles: dict[str, str | None] = {}  # role -> adapter; None: the base as it is
         self._trainable: dict[str, list[nn.Parameter]] = {}
-        self._passes = Passes(self._trunk, self.location.label)
+        self._passes = Passes(self.device, self.location.label)
 
     @property
     def hidden_size(self) -> int:
@@ -77,16 +77,14 @@ class SharedBackbone(Backbone):
         yield self._base
 
     def hidden(self, role: str, rows: Layout) -> Tensor:
-        if not (self.replays and isinstance(rows, Ragged) and self._is_light(rows)) or self._base.training:
+        num_tokens = len(rows.ids_N)
+        is_light = num_tokens * self.hidden_size**2 <= LIGHT
+        if not (self.replays and is_light and isinstance(rows, Ragged)) or self._base.training:
             return super().hidden(role, rows)
         learnt = self._trainable.get(role, ()) if torch.is_grad_enabled() else ()
+        filled = rows.filled(varlen.coarse(num_tokens, varlen.TOKENS_MULTIPLE))
         with self.model(role) as model:
-            states_ND = self._passes(model, role, rows.filled, self.device, learnt)
-            return states_ND[: len(rows.ids_N)]
-
-    def _is_light(self, rows: Ragged) -> bool:
-        """Whether a product takes no longer than starting its kernel."""
-        return len(rows.ids_N) * self.hidden_size**2 <= LIGHT
+            return self._passes(self._trunk, model, role, filled, learnt)[:num_tokens]
 
     def _activate(self, adapter: str | None) -> None:
         """Let that adapter compute, or the base alone.
@@ -178,6 +176,7 @@ class SharedBackbone(Backbone):
 
         from stages.modeling import lora
 
+        assert role not in self._trainable, "recorded passes read the weights that it began with"
         self._roles[role] = role
         if trainable:
             self._trainable[role] = list(self.parameters(role).values())

@@ -174,8 +174,10 @@ class Chat:
 
 @contextmanager
 def _no_longer_than(seconds: float) -> Iterator[None]:
-    """TimeoutError inside after that many seconds: transformers renders templates in jinja's sandbox, which does not
-    end loops. Needs the main thread, where signals arrive; in another one nothing is limited."""
+    """TimeoutError inside after that many seconds of computing: the sandbox that renders templates does not end loops.
+
+    Needs the main thread, where signals arrive; in another one nothing is limited.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -183,14 +185,14 @@ def _no_longer_than(seconds: float) -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise TimeoutError(f"it took more than {seconds:g} s")
 
-    handler = signal.signal(signal.SIGALRM, stop)
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    handler = signal.signal(signal.SIGVTALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, *timer)  # somebody else's
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, handler)
+        signal.setitimer(signal.ITIMER_VIRTUAL, *timer)  # somebody else's
 
 
 def load_chat(model: ModelConfig) -> Chat:

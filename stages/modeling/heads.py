@@ -42,7 +42,7 @@ class ScalarHead(nn.Module):
 
     @torch.no_grad()
     def rescale(self, offset: float, slope: float) -> None:
-        """From now on give offset + slope * what would have been given; a step of the weights still moves it as far."""
+        """From now on give offset + slope * what would have been given. Steps of its own weights keep their reach."""
         self.weight.mul_(slope)
         self.mean.mul_(slope).sub_(offset * self.std)
 

@@ -64,6 +64,8 @@ def _package_model(package: str) -> Location:
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
+            for torn in folder.parent.glob(f"{folder.name}.tmp-*"):  # of a conversion that was killed
+                shutil.rmtree(torn, ignore_errors=True)
             if not (folder / "config.json").is_file():
                 _convert(file, folder)
     return Location(str(folder), None, label)

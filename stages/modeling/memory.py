@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.contract import Estimate, ModelConfig
+from pipeline.contract import Estimate, ModelConfig, Saving
 from stages.modeling.precision import mixes_bfloat16, weights_dtype
 
 # Reached by training steps on one core of an AMD Zen 3 server, attention and all: 0.6 of what its products alone reach.
@@ -18,8 +18,12 @@ FLOPS_A_CORE = 40e9
 ACTIVATION_BYTES = {"bfloat16": 74, "float32": 130}
 
 
-def training_estimate(model: ModelConfig, tokens: int, *, num_trained: int, num_frozen: int = 0) -> Estimate:
+def training_estimate(
+    model: ModelConfig, tokens: int, *, num_trained: int, num_frozen: int = 0, saving: Saving | None = None
+) -> Estimate:
     """Memory of trained and frozen models on `tokens` tokens a forward; a note says why when it is unknown.
+
+    With `saving` also the disk that checkpoints take: of what is trained the weights and AdamW's two moments.
 
     Counted: weights (2 or 4 bytes, and 2 more where they are cast), AdamW on what is trained (gradient and two moments
     in float32), and the activations kept for the backward pass, without recomputation. With LoRA all models share
@@ -39,6 +43,8 @@ def training_estimate(model: ModelConfig, tokens: int, *, num_trained: int, num_
         weights = parameters * (num_trained * (width + 12) + num_frozen * width + cast)
     activations = tokens * config["num_hidden_layers"] * config["hidden_size"] * ACTIVATION_BYTES.get(dtype, 74)
     total = (weights + activations) / 2**30
+    learnt = trained if model.lora else parameters
+    disk = None
     notes = [f"up to {total:.1f} GB of memory and 0.6 GB for the libraries; base weights in {dtype}"]
     if tokens:
         notes[0] += f". Every row as long as allowed: {tokens} tokens a forward"
@@ -50,7 +56,14 @@ def training_estimate(model: ModelConfig, tokens: int, *, num_trained: int, num_
             "longest row allowed (max_length, or max_prompt_length and max_new_tokens)"
             + ("" if model.lora else ", or train adapters (lora)")
         )
-    return Estimate(total, tuple(notes))
+    if saving is not None and num_trained:
+        checkpoint = num_trained * learnt * 12 / 2**30
+        disk = (saving.save_total_limit + 1) * checkpoint + learnt * 4 / 2**30
+        notes.append(
+            f"up to {disk:.1f} GB of disk: {saving.save_total_limit} checkpoints of {checkpoint:.2f} GB, one more "
+            "while it is written, and the output"
+        )
+    return Estimate(total, disk, tuple(notes))
 
 
 def _config(model: ModelConfig) -> dict[str, Any] | None:

@@ -94,11 +94,17 @@ class Ragged:
             spans += [torch.arange(self.opening, end), *(torch.arange(end, end + length) for length in answers)]
         return torch.cat([*spans, torch.arange(self.filler)])
 
+    def filled(self, step: int) -> Ragged:
+        """The same with as much filler as makes N a multiple of `step`."""
+        if step not in self._filled:
+            own = self.opening + sum(map(sum, self.lengths))
+            self._filled[step] = replace(self, filler=-own % step)
+        return self._filled[step]
+
     @cached_property
-    def filled(self) -> Ragged:
-        """The same with filler up to one of few sizes."""
-        own = self.opening + sum(map(sum, self.lengths))
-        return replace(self, filler=varlen.roomy(own, varlen.TOKENS_MULTIPLE) - own)
+    def _filled(self) -> dict[int, Ragged]:
+        """By the step: rows that are read by several roles need not be laid out for each."""
+        return {}
 
     @cached_property
     def starts(self) -> list[list[int]]:
@@ -153,11 +159,6 @@ class Ragged:
             stretches = [[range(starts[i], starts[i + 1]) for i in sees] for sees in self._parts]
             self._plans[device] = varlen.Plan.of(stretches, device)
         return self._plans[device]
-
-    @property
-    def is_planned(self) -> bool:
-        """Whether attention has gone that way."""
-        return bool(self._plans)
 
     @cached_property
     def _plans(self) -> dict[torch.device, varlen.Plan]:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import ModelError
-from stages.modeling import norms, ragged
+from stages.modeling import norms, ragged, varlen
 from stages.modeling.locate import Location, first_line, locate
+from stages.modeling.passes import Fixed, Standing, is_recordable
 from stages.modeling.precision import cpu_multiplies_bfloat16, mixes_bfloat16, weights_dtype
 from stages.modeling.ragged import Group, Layout, Ragged
 
@@ -42,7 +43,8 @@ class Backbone(ABC):
         self.dtype: torch.dtype = getattr(torch, self.dtype_name)
         self.mixed = mixes_bfloat16(config, native)
         self.repeats = True  # whether the same run gives the same bits
-        self.replays = False  # whether passes can be recorded
+        self.is_recordable = False  # whether a GPU can replay a pass of the very same rows
+        self.replays = False  # whether of others of their kind too
         self.attention = config.attn_implementation or ragged.NAME
 
     @abstractmethod
@@ -76,7 +78,7 @@ class Backbone(ABC):
 
     def _states(self, model: Any, rows: Layout) -> Tensor:
         if self.device.type == "cuda" and isinstance(rows, Ragged):
-            return self._trunk(model, rows.filled)[: len(rows.ids_N)]
+            return self._trunk(model, rows.filled(varlen.TOKENS_MULTIPLE))[: len(rows.ids_N)]
         return self._trunk(model, rows)
 
     def _trunk(self, model: Any, rows: Layout) -> Tensor:
@@ -110,10 +112,12 @@ class Backbone(ABC):
 
     @property
     def arithmetic(self) -> str:
-        """What a result's last digits depend on besides the recipe; a resume must not change it."""
+        """What a result's last digits depend on besides the recipe; a resume must not change it unasked."""
         products = ", products in bfloat16" if self.mixed else ""
         bits = "" if self.repeats else ", bits do not repeat"
-        return f"{self.dtype_name} on {self.device.type}{products}, attention {self.attention}{bits}"
+        threads = f" and {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        device = f"{self.device.type}{threads}"
+        return f"{self.dtype_name} on {device}{products}, attention {self.attention}, torch {torch.__version__}{bits}"
 
     @contextmanager
     def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:
@@ -203,14 +207,16 @@ class Backbone(ABC):
         torch.use_deterministic_algorithms(True)
         rows = Ragged([Group([0, 1], [])])
         try:
-            self._states(model, rows)
+            self._trunk(model, rows)
         except RuntimeError as error:
             if "deterministic" not in str(error):
                 raise
             # Some layers of experts count in a way that never repeats exactly; attention's backward is then such too.
             torch.use_deterministic_algorithms(True, warn_only=True)
             self.repeats = False
-        self.replays = rows.filled.is_planned
+        if self.attention == ragged.NAME:
+            self.is_recordable = is_recordable(self._trunk, model, Fixed(rows, self.device))
+            self.replays = self.is_recordable and is_recordable(self._trunk, model, Standing(rows, self.device))
 
     def _check(self, model: Any) -> None:
         """Refuse a model that the scorer would get wrong: rows laid end to end must not see each other."""

@@ -22,17 +22,22 @@ TOKENS_MULTIPLE, PARTS_MULTIPLE, COPIES_MULTIPLE = 128, 8, 4
 _kernel = torch.ops.aten._flash_attention_forward
 
 
+def coarse(count: int, least: int) -> int:
+    """A step of a sixteenth to an eighth of the count, at least `least`: of its multiples few are met, and again."""
+    return max(least, 1 << max(count.bit_length() - 4, 0))
+
+
 def roomy(count: int, least: int) -> int:
-    """The next of sizes that lie about an eighth apart and are multiples of `least`: so few that they come again."""
-    step = max(least, 1 << max(count.bit_length() - 4, 0))
-    return -(-count // step) * step
+    """The count rounded up to a multiple of its coarse step."""
+    return -(-count // coarse(count, least)) * coarse(count, least)
 
 
 @dataclass(frozen=True)
 class Plan:
     """Where each of P parts begins among the queries and among the keys, both [P + 1], int32; M keys in all.
 
-    What follows the last part, keys and parts that hold nothing, is there to give plans of like rows one `kind`.
+    Behind the last part lie parts without tokens, and keys of no part (the first token again and again): so that plans
+    of like rows are of one `kind`. The kernel gives such keys no gradient, and what lies there must not be read.
     """
 
     queries_P: Tensor

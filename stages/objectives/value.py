@@ -46,8 +46,8 @@ def fitted_scale(values: Tensor, returns: Tensor, mask: Tensor) -> tuple[float, 
     """(offset, slope) for which offset + slope * values is nearest to the returns over the True slots, least squares.
 
     values, returns, mask: one shape; both in units of the normalised score. The slope is held between 0 and 1: values
-    that say nothing about the returns, or the opposite, become their mean, and chance does not blow up those that
-    hardly differ. Constant values say nothing of a scale and are only moved. Raises as masked_mean.
+    that say nothing about the returns, or the opposite, become the returns' mean, and chance does not blow up those
+    that hardly differ. Constant values say nothing of a scale and are only moved. Raises as masked_mean.
     """
     value_mean, return_mean = masked_mean(values, mask), masked_mean(returns, mask)
     variance = masked_var(values, mask)

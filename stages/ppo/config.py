@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Frozen, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Frozen, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 
@@ -23,7 +23,7 @@ class RewardFunction(Frozen):
     timeout: float = Field(10.0, gt=0)  # seconds it may take for one batch of answers
 
 
-class Loop(StageConfig):
+class Loop(Saving):
     """What the three have in common.
 
     An episode is one prompt and one sampled completion; an iteration collects a batch of them and learns from it.
@@ -187,12 +187,13 @@ def rates(config: Loop, model: ModelConfig) -> tuple[float, float]:
 
 
 def estimate(config: Loop, model: ModelConfig) -> Estimate:
-    """Memory foretold: policy and value model are trained, reference and reward models only read."""
+    """Memory and disk foretold: policy and value model are trained, reference and reward models only read."""
     return training_estimate(
         model,
         config.per_device_train_batch_size * (config.max_prompt_length + config.max_new_tokens),
         num_trained=1 + (isinstance(config, Config) and config.value_model == "adapter"),
         num_frozen=1 + len(_names(config.reward)) + (config.check_reward is not None),
+        saving=config,
     )
 
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Artifact, Context, Result, Table
@@ -176,6 +178,7 @@ def _train(
     prompts: list[list[int]],
     remembered: Sequence[Encoded],
 ) -> None:
+    saver = store.Saver(context.checkpoints, config)
     with context.progress("episodes", config.num_iterations * config.rollout_batch_size) as advance:
         advance(position.iteration * config.rollout_batch_size)
         while position.iteration < config.num_iterations:
@@ -189,20 +192,20 @@ def _train(
                     position.kl.coef,
                     context.seed,
                     position.iteration,
-                    on_batch=lambda done: _stop_if_told(context, updater, position),
+                    on_batch=lambda done: _stop_if_told(context, saver, updater, position),
                 )
                 position.metrics = {}
                 if position.iteration == 0 and isinstance(config, Config) and updater.value:
                     position.experience = _warm_up(config, context, updater, position)
-            _learn(config, context, updater, position, remembered)
+            _learn(config, context, saver, updater, position, remembered)
             found = _figures(config, updater, position)
             _log(config, context, position, found)
             position.kl = position.kl.update(found["objective/kl"], config.rollout_batch_size)
             position.iteration, position.epoch, position.minibatch = position.iteration + 1, 0, 0
             position.experience = None
             advance(config.rollout_batch_size)
-            if position.iteration % config.save_steps == 0 or position.iteration == config.num_iterations:
-                _save(context, updater, position)
+            if saver.is_due(position.iteration) or position.iteration == config.num_iterations:
+                saver.save(position.iteration, partial(_write, updater, position))
 
 
 def _warm_up(config: Config, context: Context, updater: Updater, position: Position) -> Experience:
@@ -223,12 +226,21 @@ def _warm_up(config: Config, context: Context, updater: Updater, position: Posit
     return revalued(updater.models, experience, config)
 
 
-def _learn(config: Loop, context: Context, updater: Updater, position: Position, remembered: Sequence[Encoded]) -> None:
-    """The remaining epochs and minibatches of the rollout in use; a stop checkpoints between two of them."""
+def _learn(
+    config: Loop,
+    context: Context,
+    saver: store.Saver,
+    updater: Updater,
+    position: Position,
+    remembered: Sequence[Encoded],
+) -> None:
+    """The remaining epochs and minibatches of the rollout in use; between two of them it can stop, or save."""
     experience = position.experience
     assert experience is not None and position.metrics is not None, "collect comes first"
     while position.epoch < config.num_ppo_epochs:
-        _stop_if_told(context, updater, position)
+        _stop_if_told(context, saver, updater, position)
+        if saver.is_overdue:
+            saver.save(position.iteration, partial(_write, updater, position))
         minibatches = _minibatches(config, experience, context.seed, position)
         rows = _some(remembered, config, context.seed, position)
         found = updater.step(experience, minibatches[position.minibatch], rows)
@@ -251,9 +263,9 @@ def _some(remembered: Sequence[Encoded], config: Loop, seed: int, position: Posi
     return [remembered[i] for i in order[: config.per_device_train_batch_size]]
 
 
-def _stop_if_told(context: Context, updater: Updater, position: Position) -> None:
+def _stop_if_told(context: Context, saver: store.Saver, updater: Updater, position: Position) -> None:
     if context.should_stop():
-        _save(context, updater, position)
+        saver.save(position.iteration, partial(_write, updater, position))
         raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
 
 
@@ -297,9 +309,7 @@ def _log(config: Loop, context: Context, position: Position, figures: dict[str, 
         position.alarms[name] = f"iteration {number}: {text}"
 
 
-def _save(context: Context, updater: Updater, position: Position) -> None:
-    if context.checkpoints is None:
-        return
+def _write(updater: Updater, position: Position, folder: Path) -> None:
     state: dict[str, Any] = {
         "arithmetic": updater.models.backbone.arithmetic,
         "policy": checkpoint.tensors(updater.policy),
@@ -315,14 +325,15 @@ def _save(context: Context, updater: Updater, position: Position) -> None:
         "history": position.history,
         "alarms": position.alarms,
     }
-    store.save(context.checkpoints, position.iteration, lambda folder: checkpoint.write(folder, state))
+    checkpoint.write(folder, state)
 
 
 def _resume(config: Loop, context: Context, updater: Updater) -> Position:
     found = store.newest(context.checkpoints, context.say)
     if found is None:
+        context.rewind(0)
         return Position(_controller(config, config.kl_coef))
-    with checkpoint.reading(found[1], updater.models.backbone.arithmetic) as state:
+    with checkpoint.reading(found[1], updater.models.backbone.arithmetic, context) as state:
         checkpoint.restore(updater.policy, state["policy"])
         checkpoint.restore(updater.value, state["value"])
         checkpoint.restore(updater.value_scale, state["value_scale"])

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 LossType = Literal["bradley_terry", "plackett_luce"]
@@ -19,11 +19,11 @@ READS: dict[tuple[LossType, Ties], tuple[str, ...]] = {  # what goes together, a
 }
 
 
-class Config(StageConfig):
+class Config(Saving):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "reward"
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
 
     policy: Annotated[str, Input(role="policy")] = "base"  # where the trunk starts; the SFT policy serves best
     data: Annotated[Names, Input(records="comparison")]
@@ -74,6 +74,6 @@ def rate(config: Config, model: ModelConfig) -> float:
 
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold for four completions a prompt."""
+    """Memory and disk foretold for four completions a prompt."""
     tokens = config.per_device_train_batch_size * 4 * config.max_length
-    return training_estimate(model, tokens, num_trained=1, num_frozen=1)
+    return training_estimate(model, tokens, num_trained=1, num_frozen=1, saving=config)

@@ -73,7 +73,7 @@ def _train(config: Config, context: Context, backbone: Backbone, head: ScalarHea
         steps=steps,
         warmup_steps=config.warmup_ratio * len(steps),
         max_grad_norm=config.max_grad_norm,
-        save_steps=config.save_steps,
+        saving=config,
         logging_steps=config.logging_steps,
         counted={"num_tokens": lambda item: sum(sequences([data[item]]).lengths)},
     )

@@ -23,14 +23,14 @@ class Steps:
         self._states_BD: Tensor | None = None
 
     def __call__(self, rows: Growing) -> Tensor:
-        if rows.device.type != "cuda":
+        if not self._backbone.is_recordable:
             return self._backbone.hidden(self._role, rows)
         if rows.storage != self._storage:  # the first step on new storage also warms up what a recording must find warm
             self._storage, self._graph = rows.storage, None
             return self._backbone.hidden(self._role, rows)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with recording(self._graph, self._backbone.location.label):
+            with recording(self._graph, rows.device, self._backbone.location.label):
                 self._states_BD = self._backbone.hidden(self._role, rows)
         self._graph.replay()
         assert self._states_BD is not None, "recorded"

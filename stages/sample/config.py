@@ -6,15 +6,15 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 
-class Config(StageConfig):
+class Config(Saving):
     """Who answers, who ranks, and how often each prompt is answered."""
 
     produces: ClassVar[Role] = "comparisons"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
 
     policy: Annotated[str, Input(role="policy")]  # answers
     reward: Annotated[Names | None, Input(role="reward", default="only")] = None  # ranks; [] leaves that to people

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from pipeline.contract import Context, Result
 from pipeline.errors import DataError, Interrupted
@@ -76,6 +78,7 @@ def _sample(
     order = sorted(range(len(ids)), key=lambda index: (len(ids[index]), index))
     batches = [order[start : start + config.batch_size] for start in range(0, len(order), config.batch_size)]
     count = config.num_samples_per_prompt
+    saver = store.Saver(context.checkpoints, config)
     done, drawn = _resume(context, backbone)
     with context.progress("prompts", len(prompts)) as advance:
         advance(sum(len(batch) for batch in batches[:done]))
@@ -94,18 +97,17 @@ def _sample(
             advance(len(batch))
             last = number + 1 == len(batches)
             stop = context.should_stop() and not last
-            if context.checkpoints and (stop or last or (number + 1) % config.save_steps == 0):
-                _save(context, backbone, number + 1, drawn)
+            if stop or last or saver.is_due(number + 1):
+                saver.save(number + 1, partial(_write, backbone, drawn))
             if stop:
                 raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
     own = {index: drawn[place * count : (place + 1) * count] for place, index in enumerate(order)}
     return [own[index] for index in range(len(prompts))]
 
 
-def _save(context: Context, backbone: Backbone, done: int, drawn: Sequence[Completion]) -> None:
-    assert context.checkpoints is not None, "only called with a place to save to"
+def _write(backbone: Backbone, drawn: Sequence[Completion], folder: Path) -> None:
     state = {"arithmetic": backbone.arithmetic, "ids": [c.ids for c in drawn], "ended": [c.ended for c in drawn]}
-    store.save(context.checkpoints, done, lambda folder: checkpoint.write(folder, state))
+    checkpoint.write(folder, state)
 
 
 def _resume(context: Context, backbone: Backbone) -> tuple[int, list[Completion]]:
@@ -113,7 +115,7 @@ def _resume(context: Context, backbone: Backbone) -> tuple[int, list[Completion]
     found = store.newest(context.checkpoints, context.say)
     if found is None:
         return 0, []
-    with checkpoint.reading(found[1], backbone.arithmetic) as state:
+    with checkpoint.reading(found[1], backbone.arithmetic, context) as state:
         drawn = [Completion(list(ids), ended) for ids, ended in zip(state["ids"], state["ended"], strict=True)]
     context.say(f"going on from batch {found[0]}")
     return found[0], drawn

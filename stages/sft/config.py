@@ -6,15 +6,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, StageConfig
+from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, Saving
 from stages.modeling.memory import training_estimate
 
 
-class Config(StageConfig):
+class Config(Saving):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "policy"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")] = "base"  # what training starts from
@@ -34,7 +34,6 @@ class Config(StageConfig):
     gradient_checkpointing: bool = False  # less memory, about a third more time
     eval_prompts: int = Field(32, ge=0)  # held-out prompts answered by the input and the output model at the end
     max_new_tokens: int = Field(128, gt=0)  # of those answers
-    save_steps: SaveSteps = 50
     logging_steps: LoggingSteps = 1
 
 
@@ -44,6 +43,6 @@ def rate(config: Config, model: ModelConfig) -> float:
 
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold from the model's size on disk, if it is there, and the batch."""
+    """Memory and disk foretold from the model's size on disk, if it is there, and the batch."""
     tokens = config.per_device_train_batch_size * config.max_length
-    return training_estimate(model, tokens, num_trained=1)
+    return training_estimate(model, tokens, num_trained=1, saving=config)

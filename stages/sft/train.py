@@ -106,7 +106,7 @@ def _train(config: Config, context: Context, backbone: Backbone, rows: Sequence[
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        save_steps=config.save_steps,
+        saving=config,
         logging_steps=config.logging_steps,
         counted={"num_tokens": lambda item: sum(len(row.input_ids) for row in items[item])},
     )

@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from pipeline.contract import Context
+from pipeline.contract import Context, Saving
 from pipeline.errors import Interrupted, StageFailed
 from stages.checkpoint import state as checkpoint
 from stages.checkpoint import store
@@ -52,7 +54,7 @@ class Settings:
     warmup_steps: float = 0
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    save_steps: int = 50
+    saving: Saving = field(default_factory=Saving)
     logging_steps: int = 1
     counted: Mapping[str, Callable[[int], float]] = field(default_factory=dict)  # running totals over items, logged
     notes: dict[str, Any] = field(default_factory=dict)  # of who listens to the metrics; a checkpoint keeps them
@@ -95,6 +97,7 @@ def fit(settings: Settings, objective: Objective, context: Context) -> None:
         weight_decay=settings.weight_decay,
         fused=True,
     )
+    saver = store.Saver(context.checkpoints if context.chief else None, settings.saving)
     step, skipped = _resume(settings, context, parameters, optimizer, processes)
     totals = {name: _total(settings.steps[:step], count) for name, count in settings.counted.items()}
     with context.progress(settings.purpose, len(settings.steps)) as advance:
@@ -117,8 +120,8 @@ def fit(settings: Settings, objective: Objective, context: Context) -> None:
             if context.chief and (step % settings.logging_steps == 0 or last):
                 rate = optimizer.param_groups[0]["lr"]
                 context.log_metrics(step, {**figures, **totals, "grad_norm": norm, "learning_rate": rate})
-            if context.checkpoints and context.chief and (stop or last or step % settings.save_steps == 0):
-                _save(settings, context, step, skipped, parameters, optimizer)
+            if stop or last or saver.is_due(step):
+                saver.save(step, partial(_write, settings, skipped, parameters, optimizer))
             if stop:
                 processes.wait()  # for the one that writes
                 raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
@@ -167,15 +170,9 @@ def _total(steps: Sequence[Step], count: Callable[[int], float]) -> float:
     return sum(count(item) for step in steps for part in step for item in part)
 
 
-def _save(
-    settings: Settings,
-    context: Context,
-    step: int,
-    skipped: int,
-    parameters: Mapping[str, Any],
-    optimizer: torch.optim.Optimizer,
+def _write(
+    settings: Settings, skipped: int, parameters: Mapping[str, Any], optimizer: torch.optim.Optimizer, folder: Path
 ) -> None:
-    assert context.checkpoints is not None, "only called with a place to save to"
     state = {
         "arithmetic": settings.arithmetic,
         "parameters": checkpoint.tensors(parameters),
@@ -183,7 +180,7 @@ def _save(
         "skipped": skipped,
         "notes": settings.notes,
     }
-    store.save(context.checkpoints, step, lambda folder: checkpoint.write(folder, state))
+    checkpoint.write(folder, state)
 
 
 def _resume(
@@ -200,9 +197,10 @@ def _resume(
     if context.chief:
         processes.wait()
     if found is None:
+        context.rewind(0)
         return 0, 0
     step, folder = found
-    with checkpoint.reading(folder, settings.arithmetic) as state:
+    with checkpoint.reading(folder, settings.arithmetic, context) as state:
         checkpoint.restore(parameters, state["parameters"])
         checkpoint.restore_optimizer(optimizer, state["optimizer"])
         settings.notes.update(state.get("notes", {}))

@@ -163,3 +163,16 @@ def test_plan_lists_the_code_from_outside_that_a_recipe_runs_and_runs_none(proje
 def test_plan_says_nothing_of_foreign_code_where_there_is_none(project: Project) -> None:
     project.write(FOREIGN.replace(", trust_remote_code: true", ""), "foreign.yaml")
     assert "code from outside" not in project.command("plan", "foreign.yaml", "sft").stdout
+
+
+def test_ctrl_c_outside_of_a_stage_is_no_success(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.runner.run", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "chain.yaml"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted\n  -> run the same command again to go on\n"

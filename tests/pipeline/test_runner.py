@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toy_project import Project
+
+from pipeline import cli, runner
 
 SLOW = ("--set", "sft.pause=0.15", "--set", "sft.steps=8")
 SAME = ("--set", "sft.steps=8")
@@ -63,7 +67,7 @@ def test_what_libraries_print_goes_to_the_log(project: Project) -> None:
     assert "a library prints this" in (project.stage_folder("sft") / "log.txt").read_text("utf-8")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_signal_checkpoints_and_the_next_run_goes_on_to_the_same_weights(project: Project, number: int) -> None:
     process = start_sft(project)
     process.send_signal(number)
@@ -201,6 +205,33 @@ def test_run_goes_on_when_the_report_cannot_be_written(project: Project) -> None
     assert "the report could not be written" in result.stdout
 
 
+def test_report_is_written_anew_when_the_engine_was_killed_before_it(project: Project) -> None:
+    project.command("run", "chain.yaml", "sft")
+    report = project.root / "runs/chain/report.html"
+    report.write_text("of the attempt before", "utf-8")
+    os.utime(report, (0, 0))
+    assert "up to date" in project.command("run", "chain.yaml", "sft").stdout
+    assert "of the attempt before" not in report.read_text("utf-8")
+
+
 def test_progress_is_plain_lines_and_no_escape_codes_when_not_on_a_terminal(project: Project) -> None:
     result = project.command("run", "chain.yaml", "sft", "--set", "sft.steps=3")
     assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_stage_whose_checkpoints_will_not_fit_is_refused_before_it_starts(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.shutil, "disk_usage", lambda folder: SimpleNamespace(free=500))  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "chain.yaml", "sft"])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert re.match(r"error: sft: \S+: it will write up to 0 MB here, and 0 are free\n  -> .*posttune gc", told)
+    assert not list(project.root.glob("runs/chain/sft/*/job.json"))
+
+
+def test_disk_that_filled_up_is_told_as_such(project: Project) -> None:
+    result = project.command("run", "chain.yaml", "sft", "--set", "sft.fail=disk")
+    assert result.returncode == 1
+    assert "No space left on device" in result.stderr and "the last checkpoint is intact" in result.stderr

@@ -111,6 +111,23 @@ def test_discard_leaves_only_the_log_unless_there_is_a_checkpoint(run: StageRun)
     assert (run.folder / "state.json").read_text("utf-8") == "before"
 
 
+def test_torn_files_of_a_killed_process_go_when_the_run_goes_on(run: StageRun) -> None:
+    run.folder.mkdir(parents=True)
+    (run.folder / "result.json.tmp-77").write_text("{", "utf-8")
+    store.prepare(run, "", {})
+    assert not list(run.folder.glob("*.tmp-*"))
+
+
+def test_torn_files_of_a_killed_engine_go_and_those_of_a_running_one_stay(project: Project) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    names = [f"index.json.tmp-{ended.stdout.strip()}", f"index.json.tmp-{os.getppid()}"]
+    Path("runs/chain").mkdir(parents=True)
+    for name in names:
+        Path("runs/chain", name).write_text("{", "utf-8")
+    Store(Path("runs"), load_recipe("chain.yaml")).create()
+    assert [path.name for path in Path("runs/chain").glob("*.tmp-*")] == names[1:]
+
+
 def hold(folder: Path) -> subprocess.Popen[str]:
     """A process that has the lock by the time this returns."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)

@@ -100,19 +100,40 @@ def test_wandb_run_holds_group_type_name_config_and_metrics(folder: Path) -> Non
     assert [(row["_step"], row["loss"]) for row in rows] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
 
 
-def test_wandb_gets_no_step_twice_and_keeps_its_id_after_a_resume(folder: Path) -> None:
-    track(folder, range(1, 5))
-    first, _, _ = wandb_file.read(folder)
-    (folder / "wandb").rename(folder / "wandb-before")
+def go_on(folder: Path, at: int, end: int) -> None:
+    """Resume at step `at` and log the steps up to `end`."""
     tracker = Tracker(folder, SETTINGS, print)
-    tracker.rewind(2)
-    for step in range(3, 7):
+    tracker.rewind(at)
+    for step in range(at + 1, end + 1):
         tracker.log(step, {"loss": 1 / step})
     tracker.finish({})
+
+
+def test_wandb_has_every_step_once_and_one_id_after_a_resume(folder: Path) -> None:
+    track(folder, range(1, 5))
+    first, _, _ = wandb_file.read(folder)
+    go_on(folder, at=2, end=6)
     second, _, rows = wandb_file.read(folder)
     assert second.run_id == first.run_id
-    assert [row["_step"] for row in rows] == [5, 6]
+    assert [(row["_step"], row["loss"]) for row in rows] == [(step, 1 / step) for step in range(1, 7)]
     assert [step for step, _ in logged(folder)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_wandb_has_every_step_once_when_the_first_attempt_was_killed_before_wandb_took_any(folder: Path) -> None:
+    tracker = Tracker(folder, None, print)  # as if killed: W&B starts in seconds, the first steps take milliseconds
+    for step in (1, 2, 3):
+        tracker.log(step, {"loss": 1 / step})
+    go_on(folder, at=3, end=5)
+    assert [row["_step"] for row in wandb_file.read(folder)[2]] == [1, 2, 3, 4, 5]
+
+
+def test_wandb_gets_only_later_steps_after_a_resume_when_the_earlier_were_synced(folder: Path) -> None:
+    track(folder, range(1, 5))
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    file.with_name(f"{file.name}.synced").touch()
+    go_on(folder, at=2, end=6)
+    file.parent.rename(folder / "synced")
+    assert [row["_step"] for row in wandb_file.read(folder)[2]] == [5, 6]
 
 
 def test_stage_goes_on_when_wandb_cannot_write_its_folder(folder: Path) -> None:

@@ -37,6 +37,7 @@ def job(folder: Path, **changed: object) -> Job:
         "data": {"data": []},
         "wandb": None,
         "debug": False,
+        "allow_drift": False,
     }
     return Job(**{**given, **changed})  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ POSTTUNE_TEST_GPU=1 .venv/bin/python -m pytest tests/stages/test_gpu.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pipeline.contract import LoraConfig, ModelConfig
 from pipeline.errors import Interrupted
 from stages import ppo, sft
-from stages.modeling import varlen
+from stages.modeling import passes, roles, varlen
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import load_chat
 from stages.modeling.ragged import Group, Ragged
@@ -106,25 +107,25 @@ def test_kernel_against_part_by_part(monkeypatch: pytest.MonkeyPatch, window: in
         assert error(half.grad.float(), whole.grad) < 2e-2
 
 
-def others(shift: int) -> Ragged:
-    """Rows like ROWS, of other tokens and lengths."""
+def others(shift: int, length: int = 2) -> Ragged:
+    """Rows like ROWS, of other tokens and lengths; those of one length are of one kind."""
     groups = [
-        Group([*OPENING, *range(30, 32 + shift)], [[8, 9], [10 + shift], [11, 12, 13]]),
+        Group([*OPENING, *range(30, 30 + length + shift)], [[8, 9], [10 + shift], [11, 12, 13]]),
         Group([*OPENING, 14], []),
         Group(OPENING, [[17, 18]]),
     ]
     return Ragged(groups)
 
 
-def passed(backbone: Backbone, rows: Ragged) -> list[Tensor]:
+def passed(backbone: Backbone, rows: Ragged, role: str = "policy") -> list[Tensor]:
     """States without a gradient, and states and gradients of twice these rows."""
     with torch.no_grad():
-        alone = backbone.hidden("policy", rows)
-    parameters = backbone.parameters("policy").values()
+        alone = backbone.hidden(role, rows)
+    parameters = backbone.parameters(role).values()
     for parameter in parameters:
         parameter.grad = None
     for _ in range(2):
-        states = backbone.hidden("policy", rows)
+        states = backbone.hidden(role, rows)
         states.square().sum().backward()
     return [alone, states.detach(), *(p.grad for p in parameters if p.grad is not None)]
 
@@ -132,22 +133,29 @@ def passed(backbone: Backbone, rows: Ragged) -> list[Tensor]:
 @pytest.fixture
 def pair(folder: Path) -> tuple[Backbone, Backbone]:
     """Two backbones alike, of which one never records."""
-    replaying, plain = opened(folder, "bfloat16"), opened(folder, "bfloat16")
-    assert replaying.replays
-    plain.replays = False
-    return replaying, plain
+    backbones = opened(folder, "bfloat16"), opened(folder, "bfloat16")
+    for backbone in backbones:
+        backbone.copy("value", "policy", trainable=True)
+        shake(backbone, "value", 5)
+    assert all(backbone.replays for backbone in backbones)
+    backbones[1].replays = False
+    return backbones
+
+
+def recordings(backbone: Backbone) -> int:
+    return sum(found is not None for found in backbone._passes._recorded.values())  # type: ignore[attr-defined]
 
 
 def test_replayed_passes_give_what_each_pass_alone_gives(pair: tuple[Backbone, Backbone]) -> None:
+    """Two roles that learn, sizes that grow and shrink again, and weights that change under the recordings."""
     replaying, plain = pair
-    for shift in range(4):
-        found, expected = (passed(backbone, others(shift)) for backbone in pair)
-        assert all(map(torch.equal, found, expected)) and len(found) == len(expected) > 2
-        for backbone in pair:  # what has been recorded must see weights that change
-            shake(backbone, "policy", shift)
-    recorded = replaying._passes._recorded  # type: ignore[attr-defined]
-    assert len(recorded) == 2 and all(recorded.values())
-    assert not plain._passes._recorded  # type: ignore[attr-defined]
+    for number, length in enumerate((2, 2, 2, 150, 150, 2, 2, 100, 300, 300, 2, 150)):
+        for role in ("policy", "value"):
+            found, expected = (passed(backbone, others(number % 4, length), role) for backbone in pair)
+            assert all(map(torch.equal, found, expected)) and len(found) == len(expected) > 2
+            for backbone in pair:
+                shake(backbone, role, number)
+    assert recordings(replaying) > 4 and not recordings(plain)
 
 
 def test_pass_that_waits_for_its_gradient_is_not_written_over(pair: tuple[Backbone, Backbone]) -> None:
@@ -165,14 +173,44 @@ def test_pass_that_waits_for_its_gradient_is_not_written_over(pair: tuple[Backbo
     assert all(map(torch.equal, *found))
 
 
-def test_recording_goes_on_without_memory(pair: tuple[Backbone, Backbone], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*given: Any, **named: Any) -> Any:
-        raise torch.OutOfMemoryError("full")
-
+@pytest.mark.filterwarnings("ignore:the GPU's memory is full")
+def test_passes_go_on_when_memory_is_full_in_the_middle_of_a_recording(
+    pair: tuple[Backbone, Backbone], monkeypatch: pytest.MonkeyPatch
+) -> None:
     replaying, plain = pair
-    monkeypatch.setattr(torch.cuda, "graph", full)
+    trunk = replaying._trunk
+    passed(replaying, others(0))
+
+    def filling(model: Any, rows: Any) -> Tensor:
+        states = trunk(model, rows)
+        if torch.cuda.is_current_stream_capturing():
+            torch.empty(2**50, dtype=torch.uint8, device="cuda")
+        return states
+
+    monkeypatch.setattr(replaying, "_trunk", filling)
     for shift in range(3):
-        assert all(map(torch.equal, passed(replaying, others(shift)), passed(plain, others(shift))))
+        assert all(map(torch.equal, passed(replaying, others(shift, 150)), passed(plain, others(shift, 150))))
+    assert recordings(replaying) == 0
+    assert not torch.cuda.is_current_stream_capturing()
+
+
+def test_pass_that_cannot_be_recorded_is_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that looks at what the GPU has found, from the load on."""
+    plain = opened(folder, "bfloat16")
+    norm = type(next(module for module in plain._base.modules() if "Norm" in type(module).__name__))  # type: ignore[attr-defined]
+    forward = norm.forward
+
+    def looking(self: Any, hidden: Tensor) -> Tensor:
+        assert float(hidden.abs().max()) >= 0
+        return forward(self, hidden)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(norm, "forward", looking)
+    backbone = opened(folder, "bfloat16")
+    assert (plain.replays, plain.is_recordable, backbone.replays, backbone.is_recordable) == (True, True, False, False)
+    plain.replays = plain.is_recordable = False  # its layers look too by now
+    for _ in range(3):
+        assert all(map(torch.equal, passed(backbone, others(0)), passed(plain, others(0))))
+    assert answers(backbone) == answers(plain)
 
 
 def answers(backbone: Backbone, stops: frozenset[int] = frozenset()) -> list[Decoded]:
@@ -199,20 +237,38 @@ def model_of(folder: Path) -> ModelConfig:
     return ModelConfig(model_name_or_path=str(folder), lora=LoraConfig(r=4, alpha=8))
 
 
-def test_two_trainings_give_the_same_bits_though_one_is_stopped(
-    folder: Path, rows: dict[str, Path], tmp_path: Path
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every replayed pass."""
+    found: list[int] = []
+    replay = passes._Recorded.replay
+    monkeypatch.setattr(passes._Recorded, "replay", lambda self, rows: (found.append(1), replay(self, rows))[1])
+    return found
+
+
+def without_recordings(call: Callable[[], Any]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roles, "is_recordable", lambda *given: False)
+        call()
+
+
+def test_sft_that_is_stopped_ends_with_the_bits_of_one_that_never_records(
+    folder: Path, rows: dict[str, Path], tmp_path: Path, replays: list[int]
 ) -> None:
     config = sft.Config(data=str(rows["instructions"]), num_train_epochs=8, per_device_train_batch_size=2)
     inputs: dict[str, Any] = {"policy": "base", "data": rows["instructions"]}
     one, other = (tmp_path / name / "out" for name in ("one", "other"))
-    sft.run(config, make_context(one, model_of(folder), **inputs))
+    without_recordings(lambda: sft.run(config, make_context(one, model_of(folder), **inputs)))
+    assert not replays
     with pytest.raises(Interrupted):
         sft.run(config, make_context(other, model_of(folder), keep=True, stop=5, **inputs))
     sft.run(config, make_context(other, model_of(folder), keep=True, **inputs))
-    assert same_weights(one, other)
+    assert same_weights(one, other) and replays
 
 
-def test_ppo_that_is_stopped_ends_with_the_same_bits(folder: Path, rows: dict[str, Path], tmp_path: Path) -> None:
+def test_ppo_that_is_stopped_ends_with_the_bits_of_one_that_never_records(
+    folder: Path, rows: dict[str, Path], tmp_path: Path, replays: list[int]
+) -> None:
     model = model_of(folder)
     reward = publish_scorer(model, load_chat(model), tmp_path / "reward")
     inputs: dict[str, Any] = {"policy": "base", "reference": "base", "reward": reward, "data": rows["prompts"]}
@@ -221,8 +277,9 @@ def test_ppo_that_is_stopped_ends_with_the_same_bits(folder: Path, rows: dict[st
         per_device_train_batch_size=4, eval_prompts=0, learning_rate=1e-2,
     )  # fmt: skip
     one, other = (tmp_path / name / "out" for name in ("one", "other"))
-    ppo.run(config, make_context(one, model, **inputs))
+    without_recordings(lambda: ppo.run(config, make_context(one, model, **inputs)))
+    assert not replays
     with pytest.raises(Interrupted):
-        ppo.run(config, make_context(other, model, keep=True, stop=14, **inputs))
+        ppo.run(config, make_context(other, model, keep=True, stop=9, **inputs))
     ppo.run(config, make_context(other, model, keep=True, **inputs))
-    assert same_weights(one, other)
+    assert same_weights(one, other) and replays

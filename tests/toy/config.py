@@ -18,7 +18,7 @@ class ToyConfig(StageConfig):
     save_steps: SaveSteps = 2
     logging_steps: LoggingSteps = 1
     pause: Annotated[float, Unhashed()] = 0.0  # seconds a step takes
-    fail: Annotated[Literal["no", "bug", "user", "memory", "status"], Unhashed()] = "no"
+    fail: Annotated[Literal["no", "bug", "user", "memory", "status", "disk"], Unhashed()] = "no"
     fail_at: Annotated[int, Unhashed()] = 1  # the step before which it fails
 
 
@@ -32,4 +32,4 @@ class Config(ToyConfig):
 
 def estimate(config: ToyConfig, model: ModelConfig) -> Estimate:
     """A note, so that `plan` has one to show."""
-    return Estimate(notes=(f"{config.steps} steps",))
+    return Estimate(disk_gb=1e-6, notes=(f"{config.steps} steps",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -62,5 +63,7 @@ def _fail(how: str) -> None:
         raise DataError("row 3 has no answer; one is needed", where="rows.jsonl:row 3: messages", remedy="write one")
     if how == "memory":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how == "disk":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "weights.json")
     if how == "status":
         sys.exit(7)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +294,15 @@ def test_lora_on_the_head_is_refused(tiny_model: Path) -> None:
 def test_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
         open_backbone(ModelConfig(model_name_or_path=str(tmp_path)))
+
+
+def test_backbone_is_freed_as_soon_as_it_is_let_go(model: ModelConfig) -> None:
+    """On a GPU the next one would find no room until the garbage collector came by."""
+    gc.disable()
+    try:
+        backbone = open_backbone(model)
+        gone = weakref.ref(backbone)
+        del backbone
+        assert gone() is None
+    finally:
+        gc.enable()

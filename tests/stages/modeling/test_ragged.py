@@ -69,9 +69,9 @@ def test_gradients_are_the_same_when_attention_goes_part_by_part(loud: ModelConf
 @pytest.mark.parametrize("rows", [ROWS, OPENED], ids=["rows", "opened"])
 @pytest.mark.parametrize("attention", [None, "sdpa"])
 def test_filler_changes_nothing_before_it(loud: ModelConfig, attention: str | None, rows: Ragged) -> None:
-    filled, count = rows.filled, len(rows.ids_N)
+    filled, count = rows.filled(128), len(rows.ids_N)
     assert len(filled.ids_N) == 128 > count
-    assert filled.filled == filled
+    assert filled.filled(128) == filled
     backbone = open_backbone(replace_attention(loud, attention))
     backbone.load("policy", BASE)
     with torch.no_grad():

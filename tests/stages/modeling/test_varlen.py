@@ -87,7 +87,7 @@ def test_shared_keys_are_laid_out_once_for_each_part_that_sees_them() -> None:
 
 def test_rows_of_like_sizes_make_plans_of_one_kind() -> None:
     def plan(*groups: Group) -> varlen.Plan:
-        return Ragged(groups).filled.plan(torch.device("cpu"))
+        return Ragged(groups).filled(128).plan(torch.device("cpu"))
 
     one = plan(Group([1, 2], [[3], [4, 5]]), Group([6], []))
     assert one.kind == plan(Group([9], [[8, 7, 6], [5]]), Group([4] * 40, [])).kind

@@ -218,6 +218,17 @@ def test_stopped_and_resumed_run_ends_with_the_same_bits(
     assert [step for step, _ in whole.metrics] == [1, 2]
 
 
+def test_run_logs_no_iteration_twice_when_every_checkpoint_is_damaged(
+    model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    log = Log()
+    run(tmp_path / "out", model, inputs, log, keep=True)
+    for file in tmp_path.glob("checkpoints/*/state.pt"):
+        file.write_bytes(b"")
+    run(tmp_path / "out", model, inputs, log, keep=True)
+    assert [step for step, _ in log.metrics] == [1, 2]
+
+
 def full_inputs(tiny_model: Path, inputs: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The base as policy, and a reward model of whole weights."""
     rows = [{"prompt": [{"role": "user", "content": f"question {i}"}], "completions": ["a", "b"], "ranks": [1, 2]}

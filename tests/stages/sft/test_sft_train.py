@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,18 @@ def test_run_stopped_after_training_does_not_train_again(
     assert all(torch.equal(first[name], tensor) for name, tensor in weights(tmp_path / "out").items())
 
 
+def test_run_logs_no_step_twice_when_every_checkpoint_is_damaged(
+    model: ModelConfig, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    log = Log()
+    run(tmp_path / "out", model, rows["instructions"], log, keep=True)
+    steps = [step for step, _ in log.metrics]
+    for file in tmp_path.glob("checkpoints/*/state.pt"):
+        file.write_bytes(b"")
+    run(tmp_path / "out", model, rows["instructions"], log, keep=True)
+    assert [step for step, _ in log.metrics] == steps
+
+
 def test_gradient_checkpointing_changes_nothing_but_memory(
     kind: ModelConfig, rows: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -192,5 +205,22 @@ def test_resume_under_another_arithmetic_is_refused(model: ModelConfig, rows: di
     with pytest.raises(Interrupted):
         run(tmp_path / "out", model, rows["instructions"], keep=True, stop=2)
     changed = model.model_copy(update={"attn_implementation": "sdpa"})
-    with pytest.raises(UserError, match="was written with float32 on cpu, attention posttune_ragged"):
+    with pytest.raises(UserError, match=r"was written with float32 on cpu and \d+ threads, attention posttune_ragged"):
         run(tmp_path / "out", changed, rows["instructions"], keep=True)
+
+
+def test_resume_under_other_threads_is_refused_unless_allowed(
+    model: ModelConfig, rows: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path / "out", model, rows["instructions"], keep=True, stop=2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    with pytest.raises(UserError, match=r"99 threads") as refused:
+        run(tmp_path / "out", model, rows["instructions"], keep=True)
+    assert "--allow-drift" in refused.value.remedy
+    log = Log()
+    context = make_context(tmp_path / "out", model, log, keep=True, policy="base", data=rows["instructions"])
+    config = sft.Config(data="rows", eval_prompts=0, max_steps=3, **TINY)
+    sft.run(config, replace(context, allow_drift=True))
+    assert [line for line in log.said if "99 threads" in line and line.endswith(": allowed")]
+    assert [step for step, _ in log.metrics] == [3]
