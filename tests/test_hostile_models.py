@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from malformed import tampered
 from malformed.run_folder import seal
-from test_hostile import assert_one_message, files
+from test_hostile import assert_one_message, files, settle
 from toy_project import Project
 
 RECIPE = """\
@@ -59,7 +59,7 @@ class Forked:
             for number, path in ((1, out), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-            torch.set_num_threads(1)  # OpenMP's other threads are not in a fork
+            torch.set_num_threads(1)  # the other threads of torch's pools are not in a fork: it makes new ones
             launch.run_worker = run_worker_in_a_fork
             cli.main(list(arguments))
         except SystemExit as done:
@@ -70,6 +70,8 @@ class Forked:
 
 def run_worker_in_a_fork(processes: object, job: Path, lock: int) -> object:
     """In place of a new Python process: the same worker, without its six seconds of imports."""
+    import torch
+
     from pipeline import worker
     from pipeline.launch import Ended
     from stages.modeling import chat
@@ -77,6 +79,7 @@ def run_worker_in_a_fork(processes: object, job: Path, lock: int) -> object:
     child = os.fork()
     if child == 0:
         try:
+            torch.set_num_threads(1)
             chat.TEMPLATE_SECONDS = TEMPLATE_SECONDS
             sys.argv = ["worker", str(job)]
             worker.main()
@@ -107,10 +110,11 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forked:
+def copy(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Forked:
     """A copy of that project to tamper with; the working directory is in it."""
     shutil.copytree(whole, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
+    settle("whole.yaml", capsys)
     return Forked(tmp_path / "copy")
 
 

@@ -54,9 +54,18 @@ def reading(folder: Path, arithmetic: str, context: Context) -> Iterator[dict[st
         state = dict(torch.load(folder / FILE, weights_only=True, map_location="cpu"))
         _check_arithmetic(folder, state["arithmetic"], arithmetic, context)
         yield state
-    except PosttuneError:
+    except (PosttuneError, torch.OutOfMemoryError):
         raise
-    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:
         raise UserError(
             f"this checkpoint does not hold what its stage saves ({_first_line(error)})",
             where=str(folder / FILE),
