@@ -186,7 +186,11 @@ def _state(recipe: Recipe, store: Store, name: str) -> tuple[str, str, str]:
     if last is None:
         return "not run yet", "", ""
     run = store.run(name, last)
+    from pipeline import upkeep
+
     manifest = run.manifest()
+    if upkeep.is_in_use(run):
+        return "running", "", str(run.folder)
     if manifest is None:
         return ("stopped, has a checkpoint" if run.has_checkpoint else "not finished"), "", str(run.folder)
     figures = "  ".join(f"{key} {value:.4g}" for key, value in list(manifest["metrics"].items())[:4])

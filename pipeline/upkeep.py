@@ -46,13 +46,16 @@ def verify(root: Path) -> list[Checked]:
 
 def _index(root: Path) -> Checked:
     """Store has read it already, so it is one that posttune wrote, or none."""
-    stages = (read_json(root / "index.json") or {}).get("stages", {})
+    index = read_json(root / "index.json")
+    if index is None:
+        return Checked(root / "index.json", 0, ("is missing: the next run writes it anew",))
+    stages = index.get("stages", {})
     lost = [name for name, print_ in stages.items() if not (root / name / print_[:12]).is_dir()]
     return Checked(root / "index.json", 1, tuple(f"the run of {name} that it names is not there" for name in lost))
 
 
 def _stage_run(run: StageRun) -> Checked:
-    if _is_in_use(run):
+    if is_in_use(run):
         return Checked(run.folder, 0, (), is_in_use=True)
     problems: list[str] = []
     files: Mapping[str, Any] = {}
@@ -85,7 +88,7 @@ def unnamed(root: Path, keep: Set[tuple[str, str]], *, delete: bool = False) -> 
     """
     found = []
     for run in _runs(root):
-        with _lock(run, fcntl.LOCK_EX) if delete else nullcontext(not _is_in_use(run)) as is_free:
+        with _lock(run, fcntl.LOCK_EX) if delete else nullcontext(not is_in_use(run)) as is_free:
             mine = [Unnamed(path, size(path), why, not is_free) for path, why in _rubbish(run, keep)]
             if delete and is_free:
                 for item in mine:
@@ -109,7 +112,8 @@ def _runs(root: Path) -> Iterator[StageRun]:
             yield StageRun(stage.name, folder.name, folder)
 
 
-def _is_in_use(run: StageRun) -> bool:
+def is_in_use(run: StageRun) -> bool:
+    """Whether a process works in it."""
     with _lock(run, fcntl.LOCK_SH) as is_free:
         return not is_free
 

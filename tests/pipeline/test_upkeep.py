@@ -162,3 +162,16 @@ def test_nothing_to_look_after_before_the_first_run(project: Project) -> None:
     for command in ("verify", "gc"):
         result = project.command(command, "chain.yaml", "--runs", "others")
         assert result.returncode == 2 and "nothing has run yet" in result.stderr
+
+
+def test_index_that_is_gone_is_told(project: Project) -> None:
+    (project.root / "runs/chain/index.json").unlink()
+    result = project.command("verify", "chain.yaml")
+    assert result.returncode == 1 and "is missing: the next run writes it anew" in result.stdout
+
+
+def test_status_says_of_a_running_stage_that_it_runs(project: Project) -> None:
+    run = project.stage_folder("rm")
+    with store.locked(StageRun("rm", run.name, run)):
+        (line,) = (x for x in project.command("status", "chain.yaml").stdout.splitlines() if x.startswith("rm "))
+    assert line.split()[1] == "running"
