@@ -256,7 +256,7 @@ class Context:
     allow_drift: bool = False  # a resume may go on under another torch, thread count, dtype or device
     chief: bool = True  # of several processes, the one that writes and evaluates
     log_metrics: Callable[[int, Mapping[str, float]], None] = _ignore_metrics
-    should_stop: Callable[[], bool] = _never  # true after SIGINT or SIGTERM: checkpoint and raise Interrupted
+    should_stop: Callable[[], bool] = _never  # true after SIGINT, SIGTERM or SIGUSR1: checkpoint and raise Interrupted
     say: Callable[[str], None] = print
     progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] = _no_progress
     rewind: Callable[[int], None] = _ignore_rewind  # a resume at this step: later metrics will come again

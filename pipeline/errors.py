@@ -59,7 +59,7 @@ class Waiting(PosttuneError):
 
 
 class Interrupted(PosttuneError):
-    """SIGINT or SIGTERM arrived; a checkpoint was written and the next run goes on from it."""
+    """SIGINT, SIGTERM or SIGUSR1 arrived; a checkpoint was written and the next run goes on from it."""
 
     exit_code = INTERRUPTED
 

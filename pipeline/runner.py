@@ -52,7 +52,7 @@ def run(
     _check_data(recipe, [step.stage for step in steps if step.action != "skip"])
     folder.create()
     digests: dict[str, str] = {}
-    changed = done = False
+    changed = done = refused = False
     try:
         for name in closure(recipe, wanted):
             step = plan_stage(recipe, folder, recipe.stages[name], digests, forced=name in force)
@@ -71,10 +71,11 @@ def run(
     except UserError:
         if not done:  # the folder stays as it was, report and all
             folder.withdraw()
-            changed = False
+            refused = True
         raise
     finally:
-        if (folder.root / "index.json").exists() and (changed or _report_is_old(folder, digests)):
+        is_due = not refused and (changed or _report_is_old(folder, digests))
+        if is_due and (folder.root / "index.json").exists():
             _write_report(folder.root, say)
     say(f"report: {folder.root / 'report.html'}")
 

@@ -158,7 +158,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
             "code": FAILED,
             "problem": problem,
             "where": str(getattr(error, "filename", None) or ""),
-            "remedy": "free some space and run again: the last checkpoint is intact",
+            "remedy": "see to the disk (its space, its mount) and run again: the last checkpoint is intact",
         }
     text = str(error).strip().splitlines()
     return {

@@ -113,11 +113,16 @@ class Backbone(ABC):
     @property
     def arithmetic(self) -> str:
         """What a result's last digits depend on besides the recipe; a resume must not change it unasked."""
+        from transformers import __version__
+
         products = ", products in bfloat16" if self.mixed else ""
         bits = "" if self.repeats else ", bits do not repeat"
-        threads = f" and {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
-        device = f"{self.device.type}{threads}"
-        return f"{self.dtype_name} on {device}{products}, attention {self.attention}, torch {torch.__version__}{bits}"
+        if self.device.type == "cpu":
+            device = f"cpu ({torch.backends.cpu.get_cpu_capability()}) and {torch.get_num_threads()} threads"
+        else:
+            device = torch.cuda.get_device_name(self.device)
+        versions = f"torch {torch.__version__}, transformers {__version__}"
+        return f"{self.dtype_name} on {device}{products}, attention {self.attention}, {versions}{bits}"
 
     @contextmanager
     def learning(self, role: str, gradient_checkpointing: bool = False) -> Iterator[None]:
