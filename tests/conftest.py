@@ -21,6 +21,8 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that, on the path, is an installed distribution with the toy kinds."""
     folder = tmp_path_factory.mktemp("plugins")
     (folder / "toy").symlink_to(TESTS / "toy")
+    for package in ("pipeline", "stages"):  # a second checkout tests itself, and not the one that is installed
+        (folder / package).symlink_to(TESTS.parent / package)
     info = folder / "posttune_toy-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: posttune-toy\nVersion: 1.0\n", "utf-8")

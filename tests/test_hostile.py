@@ -11,7 +11,7 @@ import pytest
 from malformed import run_folder
 from toy_project import CHAIN, Project
 
-from pipeline import cli
+from pipeline import cli, report
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -72,6 +72,7 @@ def call(*arguments: str) -> int:
 @pytest.mark.parametrize("case", run_folder.REFUSED, ids=lambda case: case.id)
 def test_run_folder_is_refused(tampered: Path, capsys: pytest.CaptureFixture[str], case: run_folder.Case) -> None:
     case.apply(tampered)
+    report.write(tampered)  # a report older than what it shows would be written anew
     before = files(tampered)
     again = ["--force", "rm"] if case.stage == "rm" else []  # it would be up to date, and nothing start from sft
     code = call("run", "chain.yaml", case.stage, *again)
