@@ -160,8 +160,8 @@ def _check_room(recipe: Recipe, stage: Stage, run: StageRun) -> None:
     needed = estimate.disk_gb * 2**10 - store.size(run.folder) / 2**20
     free = shutil.disk_usage(run.folder).free / 2**20
     if free < needed:
-        raise UserError(
-            f"it will write up to {needed:,.0f} MB here, and {free:,.0f} are free",
+        raise StageFailed(
+            f"it will write up to {needed:,.1f} MB here, and {free:,.1f} are free",
             where=f"{stage.name}: {run.folder}",
             remedy="free some space (posttune gc lists what nothing needs), lower save_total_limit, or use --runs",
         )

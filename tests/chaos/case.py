@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from chaos.outcome import Outcome, differences, leftovers, outcome, wandb_proble
 from chaos.plan import DONE, Interruption
 
 DISK = 64 * 2**20  # bytes of the disk that is filled
+NAMED = re.compile(r"No space left|disk is full|MB.* are free")
 
 
 @dataclass
@@ -83,7 +85,7 @@ def _wrong_end(one: Interruption, ended: Ended) -> list[str]:
              if word in ended.said]  # fmt: skip
     if ended.code not in (0, 1, 130, -9):
         wrong.append(f"{one.name}: ended with {ended.code}: {ended.said[-1500:]}")
-    if (one.full_disk or "ENOSPC" in one.name) and ended.code == 1 and "No space left" not in ended.said:
+    if (one.full_disk or "ENOSPC" in one.name) and ended.code == 1 and not NAMED.search(ended.said):
         wrong.append(f"{one.name}: the full disk is not named: {ended.said[-1500:]}")
     return wrong
 

@@ -225,9 +225,9 @@ def test_stage_whose_checkpoints_will_not_fit_is_refused_before_it_starts(
     monkeypatch.setattr(runner.shutil, "disk_usage", lambda folder: SimpleNamespace(free=500))  # type: ignore[attr-defined]
     with pytest.raises(SystemExit) as caught:
         cli.main(["run", "chain.yaml", "sft"])
-    assert caught.value.code == 2
+    assert caught.value.code == 1
     told = capsys.readouterr().err
-    assert re.match(r"error: sft: \S+: it will write up to 0 MB here, and 0 are free\n  -> .*posttune gc", told)
+    assert re.match(r"error: sft: \S+: it will write up to 0.0 MB here, and 0.0 are free\n  -> .*posttune gc", told)
     assert not list(project.root.glob("runs/chain/sft/*/job.json"))
 
 
