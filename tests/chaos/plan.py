@@ -139,6 +139,12 @@ def _flip(files: list[Path], chance: Random) -> None:
         file.write_bytes(data)
 
 
+def _gone(files: list[Path], chance: Random) -> None:
+    """A torn manifest.json or state.json is refused (test_hostile.py): no kill can tear one."""
+    for file in files:
+        file.unlink()
+
+
 def _in_newest(name: str, damage: Callable[[list[Path], Random], None]) -> Harm:
     return lambda project, run, chance: damage([folder / name for folder in _newest(run)], chance)
 
@@ -183,16 +189,15 @@ HARMS: dict[str, Harm] = {
     "a bit of its manifest flipped": _in_newest("MANIFEST.json", _flip),
     "a bit of every checkpoint flipped": _in_all,
     "a bit of what dpo keeps flipped": _kept_pass,
-    "state.json truncated": _of_run("state.json", _cut),
     "a torn metrics line": _torn_line,
     "hashes.json and ~/.cache deleted": _without_caches,
     "hashes.json torn": _torn_cache,
     "half a checkpoint left": _leftover,
 }
 AFTERWARDS: dict[str, Harm] = {
-    "manifest.json truncated": _of_run("manifest.json", _cut),
+    "manifest.json gone": _of_run("manifest.json", _gone),
     "the last state truncated too": lambda project, run, chance: (
-        _of_run("manifest.json", _cut)(project, run, chance),
+        _of_run("manifest.json", _gone)(project, run, chance),
         _in_newest("state.pt", _cut)(project, run, chance),
     )[0],
 }
