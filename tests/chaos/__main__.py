@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from chaos.plan import Interruption, interruptions
 from chaos.recipe import EMBEDDED, STAGES, Settings, model_settings, settings, write_project
 
 IN_A_RUN = 5  # interruptions
-ROUNDS = 6  # of dealing out anew what did not happen, because the run had ended before
+ROUNDS = 4  # of dealing out anew what did not happen, because the run had ended before
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class House:
     def prepare(self, chosen: Settings) -> Path:
         """A project with the reward model that ppo needs, for these settings of the model."""
         if chosen not in self._prepared:
-            folder = self.root / f"prepared-{len(self._prepared)}-{abs(hash(chosen)) % 10**6}"
+            folder = self.root / f"prepared-{zlib.crc32(repr(chosen).encode())}"
             write_project(folder, self.model)
             ended = self._trial(folder, "rm", chosen).attempt()
             assert ended.code == 0, ended.said

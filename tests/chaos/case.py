@@ -13,8 +13,9 @@ from random import Random
 
 from chaos.drive import Ended, Trial
 from chaos.outcome import Outcome, differences, leftovers, outcome, wandb_problems
-from chaos.plan import DONE, Interruption
+from chaos.plan import DONE, LATER, Interruption
 
+CHECKPOINTS = "runs/chaos/{}/*/checkpoints/step-*"
 DISK = 64 * 2**20  # bytes of the disk that is filled
 NAMED = re.compile(r"No space left|disk is full|MB.* are free")
 
@@ -39,6 +40,8 @@ def suffer(run: Trial, stage: str, planned: Sequence[Interruption], untouched: O
                 continue
             if finished and one.phase != DONE:  # nothing more could happen to this run: it is started over
                 shutil.rmtree(run.folder(stage))
+            if any(moment.resumed for _, moment in one.attacks) and not list(run.root.glob(CHECKPOINTS.format(stage))):
+                run.attempt(LATER.attack("kill", stage, 4))
             ended = _interrupt(run, stage, one, chance)
             finished = ended.code == 0
             struck = ended.struck or (one.full_disk and ended.code != 0) or (not one.attacks and one.harm is not None)

@@ -26,6 +26,7 @@ class Moment:
     phase: int = TRAINING
     process: str = "worker"
     stages: tuple[str, ...] = STAGES
+    resumed: bool = False  # comes only where there is a checkpoint to go on from
 
     def attack(self, do: str, stage: str, call: int) -> dict[str, Any]:
         """What the hook is told. The engine is struck whatever stage it runs."""
@@ -52,7 +53,7 @@ MOMENTS = (
     Moment("before a checkpoint has its name", "os:rename", (1, 3)),
     Moment("after a checkpoint has its name", "os:rename", (1, 3), "after"),
     Moment("before an old checkpoint goes", "shutil:rmtree", (3, 9)),
-    Moment("while a checkpoint is read", "stages.checkpoint.state:restore_optimizer", when="after"),
+    Moment("while a checkpoint is read", "stages.checkpoint.state:restore_optimizer", when="after", resumed=True),
     Moment("in taking back metrics", "pipeline.tracking:Tracker.rewind"),
     Moment("after taking back metrics", "pipeline.tracking:Tracker.rewind", when="after"),
     Moment("after a metrics line", "pipeline.tracking:Tracker.log", (1, 4), "after"),

@@ -40,7 +40,9 @@ class Wrapping:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name != self._module:
             return None
-        spec = PathFinder.find_spec(name, path, target)
+        mine = [finder for finder in sys.meta_path if isinstance(finder, Wrapping) and finder._module == name]
+        other = mine[mine.index(self) + 1 :]  # of another attack on the same module, which wraps it first
+        spec = (other[0] if other else PathFinder).find_spec(name, path, target)
         assert spec is not None and spec.loader is not None, f"there is no module {name} to attack"
         execute = spec.loader.exec_module
 
