@@ -33,7 +33,7 @@ RECIPE = """\
 name: whole
 model: {{model_name_or_path: {home}/models/tiny, lora: {{r: 2, alpha: 4}}}}
 tracking: {{wandb: {{mode: offline}}}}
-data: {{rows: {{path: {home}/work/rows.jsonl}}}}
+data: {{rows: {{path: {home}/desk/rows.jsonl}}}}
 stages:
   sft: {{data: rows, max_steps: 1, eval_prompts: 2, max_new_tokens: 4}}
   ppo: {{policy: sft, data: rows, reward: [], reward_functions: {{noisy: {{function: "noisy:judge"}}}},
@@ -48,11 +48,11 @@ def ran(plugins: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
     """A run of two stages that end and one that fails, all of it in a home folder, with secrets in the environment."""
     home = tmp_path_factory.mktemp("home") / "alice"
     shutil.copytree(tiny_model, home / "models/tiny")
-    (home / "work").mkdir()
-    (home / "work/noisy.py").write_text(NOISY, "utf-8")
+    (home / "desk").mkdir()
+    (home / "desk/noisy.py").write_text(NOISY, "utf-8")
     keep = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     given = {**keep, **SECRETS, "HOME": str(home), "PYTHONPATH": str(plugins), "OMP_NUM_THREADS": "1"}
-    project = Project(home / "work", given)
+    project = Project(home / "desk", given)
     project.rows(30)
     project.write(RECIPE.format(home=home), "whole.yaml")
     assert project.command("run", "whole.yaml", "ppo").returncode == 0
@@ -72,8 +72,8 @@ def test_what_was_printed_is_in_the_log_but_for_the_secrets(ran: Project) -> Non
     log = (ran.stage_folder("ppo", "whole") / "log.txt").read_text("utf-8")
     assert "[HF_TOKEN]" in log
     assert "[MY_PASSWORD]" in log
-    assert "~/work/noisy.py" in log
-    assert "[HF_TOKEN] at ~/work/noisy.py" in (ran.root / "runs/whole/report.html").read_text("utf-8")
+    assert "~/desk/noisy.py" in log
+    assert "[HF_TOKEN] at ~/desk/noisy.py" in (ran.root / "runs/whole/report.html").read_text("utf-8")
 
 
 def test_paths_under_home_are_found_again_when_the_recipe_that_was_kept_is_run(ran: Project) -> None:
@@ -87,8 +87,8 @@ def test_paths_under_home_are_found_again_when_the_recipe_that_was_kept_is_run(r
 
 
 def test_hide_home_leaves_other_folders_of_that_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/root")
-    assert redaction.hide_home("file:///root/x /root, /rooted /data/root/x") == "file://~/x ~, /rooted /data/root/x"
+    monkeypatch.setenv("HOME", "/ann")
+    assert redaction.hide_home("file:///ann/x /ann, /anned /data/ann/x") == "file://~/x ~, /anned /data/ann/x"
     monkeypatch.setenv("HOME", "/")
     assert redaction.hide_home("/a/b") == "/a/b"
 
