@@ -37,7 +37,7 @@ Force = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and everything the libraries print.")]
 AllowDrift = Annotated[
-    bool, typer.Option("--allow-drift", help="Resume under another torch, thread count, dtype or device too.")
+    bool, typer.Option("--allow-drift", help="Resume on another processor, or under other versions or threads, too.")
 ]
 RUNS = Path("runs")
 # typer brings its own copy of click, or uses the installed one, by version: this is UsageError of the right one.
@@ -97,7 +97,7 @@ def report(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -
     """Write the run folder's report.html anew."""
     from pipeline import report as reporting
 
-    _say(f"report: {reporting.write(_root(recipe, overrides, runs))}")
+    _say(f"report: {reporting.write(_opened(recipe, overrides, runs)[1].root)}")
 
 
 @app.command()
@@ -105,7 +105,7 @@ def verify(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -
     """Hash what each stage published, and every checkpoint, and compare with what was written."""
     from pipeline import upkeep
 
-    root = _root(recipe, overrides, runs)
+    root = _opened(recipe, overrides, runs)[1].root
     found = upkeep.verify(root)
     rows = [(os.path.relpath(c.place, root), str(c.count), _told(c)) for c in found]
     _say_table(("where", "hashed", "state"), rows)
@@ -128,17 +128,17 @@ def gc(
     from pipeline import plan as planning
     from pipeline import upkeep
 
-    root = _root(recipe, overrides, runs)
-    loaded = load_recipe(recipe, overrides or ())
-    store = Store(runs, loaded)
-    if not (root / "index.json").is_file():
+    loaded, store = _opened(recipe, overrides, runs)
+    if not (store.root / "index.json").is_file():
         raise UserError(
-            "has no index, which tells what is still wanted", where=str(root), remedy=f"posttune run {recipe} makes one"
+            "has no index, which tells what is still wanted",
+            where=str(store.root),
+            remedy=f"posttune run {recipe} makes one",
         )
     planned = [(step.stage.name, step.fingerprint) for step in planning.plan(loaded, store)]
     last = [(name, store.last_fingerprint(name)) for name in loaded.stages]
     keep = {(name, print_[:12]) for name, print_ in (*planned, *last) if print_}
-    found = upkeep.unnamed(root, keep, delete=delete)
+    found = upkeep.unnamed(store.root, keep, delete=delete)
     if not found:
         _say("everything here is in use")
         return
@@ -173,24 +173,25 @@ def _told(checked: Any) -> str:
     return "in use: not looked at" if checked.is_in_use else "; ".join(checked.problems) or "as written"
 
 
-def _root(recipe: Path, overrides: Sequence[str] | None, runs: Path) -> Path:
-    """The recipe's run folder, where there is one."""
-    folder = Store(runs, load_recipe(recipe, overrides or ())).root
-    if not folder.is_dir():
-        raise UserError("nothing has run yet", where=str(folder), remedy=f"posttune run {recipe}")
-    return folder
+def _opened(recipe: Path, overrides: Sequence[str] | None, runs: Path) -> tuple[Recipe, Store]:
+    """The recipe and its run folder, where there is one."""
+    loaded = load_recipe(recipe, overrides or ())
+    store = Store(runs, loaded)
+    if not store.root.is_dir():
+        raise UserError("nothing has run yet", where=str(store.root), remedy=f"posttune run {recipe}")
+    return loaded, store
 
 
 def _state(recipe: Recipe, store: Store, name: str) -> tuple[str, str, str]:
+    from pipeline import upkeep
+
     last = store.last_fingerprint(name)
     if last is None:
         return "not run yet", "", ""
     run = store.run(name, last)
-    from pipeline import upkeep
-
-    manifest = run.manifest()
     if upkeep.is_in_use(run):
         return "running", "", str(run.folder)
+    manifest = run.manifest()
     if manifest is None:
         return ("stopped, has a checkpoint" if run.has_checkpoint else "not finished"), "", str(run.folder)
     figures = "  ".join(f"{key} {value:.4g}" for key, value in list(manifest["metrics"].items())[:4])

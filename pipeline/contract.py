@@ -253,7 +253,7 @@ class Context:
     data: Mapping[str, Sequence[Source]] = field(default_factory=dict)
     seed: int = 17
     checkpoints: Path | None = None  # None: do not checkpoint
-    allow_drift: bool = False  # a resume may go on under another torch, thread count, dtype or device
+    allow_drift: bool = False  # a resume may go on on another processor, or under other versions or threads
     chief: bool = True  # of several processes, the one that writes and evaluates
     log_metrics: Callable[[int, Mapping[str, float]], None] = _ignore_metrics
     should_stop: Callable[[], bool] = _never  # true after SIGINT, SIGTERM or SIGUSR1: checkpoint and raise Interrupted

@@ -73,6 +73,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(names) if names else "there are none"
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says of what it cannot use, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def disk_problem(error: BaseException) -> str | None:
     """What the operating system says where a disk takes no more, however a library has wrapped it; else None."""
     link: BaseException | None = error

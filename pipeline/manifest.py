@@ -29,10 +29,10 @@ def read(folder: Path, stage: str, fingerprint: str) -> dict[str, Any] | None:
         text = (folder / FILE).read_bytes()
     except OSError:
         return None
-    manifest = parse(text)
-    problem = manifest if isinstance(manifest, str) else flaw(manifest, fingerprint)
-    if problem is not None or isinstance(manifest, str):
-        raise _damaged(folder / FILE, stage, f"is no manifest of this run: {problem}")
+    try:
+        manifest = sound(text, fingerprint)
+    except ValueError as flaw:
+        raise _damaged(folder / FILE, stage, f"is no manifest of this run: {flaw}") from None
     files = {folder / name: entry["size"] for name, entry in manifest["files"].items()}
     if not all(path.is_file() for path in files):
         return None
@@ -78,34 +78,33 @@ def stays_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
-def parse(text: bytes) -> dict[str, Any] | str:
-    """The object in it, or what is wrong with it."""
+def sound(text: bytes, fingerprint: str) -> dict[str, Any]:
+    """The manifest in it, of a run whose fingerprint begins so. ValueError says what is wrong; no file is looked at."""
     try:
-        value = json.loads(text)
+        manifest = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return f"not JSON ({str(error)[:80]})"
-    return value if isinstance(value, dict) else f"a {type(value).__name__} instead of an object"
-
-
-def flaw(manifest: Mapping[str, Any], fingerprint: str) -> str | None:
-    """What keeps it from being the manifest of the run of that fingerprint, or of its beginning; no file is read."""
+        raise ValueError(f"not JSON ({str(error)[:80]})") from None
+    if not isinstance(manifest, dict):
+        raise ValueError(f"a {type(manifest).__name__} instead of an object")
     files, metrics = manifest.get("files"), manifest.get("metrics")
     if not str(manifest.get("fingerprint")).startswith(fingerprint):
-        return "its fingerprint is another's"
+        raise ValueError("its fingerprint is another's")
     if not isinstance(files, dict):
-        return "it lists no files"
+        raise ValueError("it lists no files")
     for name, entry in files.items():
         if not stays_inside(name) or PurePosixPath(name).parts[0] != "output":
-            return f"{name[:80]!r} is not a file of its output"
+            raise ValueError(f"{name[:80]!r} is not a file of its output")
         if not isinstance(entry, dict) or type(entry.get("size")) is not int:
-            return f"{name[:80]!r} has no size"
+            raise ValueError(f"{name[:80]!r} has no size")
         if not isinstance(entry.get("sha256"), str) or not SHA256.fullmatch(entry["sha256"]):
-            return f"{name[:80]!r} has no SHA-256"
+            raise ValueError(f"{name[:80]!r} has no SHA-256")
     if manifest.get("digest") != digest(files):
-        return "its digest is not that of its files"
+        raise ValueError("its digest is not that of its files")
     if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
-        return "its metrics are no numbers"
-    return None if isinstance(manifest.get("seconds"), (int, float)) else "it says no seconds"
+        raise ValueError("its metrics are no numbers")
+    if not isinstance(manifest.get("seconds"), (int, float)):
+        raise ValueError("it says no seconds")
+    return manifest
 
 
 def _damaged(place: Path, stage: str, problem: str) -> UserError:

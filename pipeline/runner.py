@@ -31,7 +31,7 @@ class Options:
     """Of one run, none of which changes what a stage is."""
 
     debug: bool = False  # show tracebacks, and what libraries print
-    allow_drift: bool = False  # resume under another torch, thread count, dtype or device
+    allow_drift: bool = False  # resume on another processor, or under other versions or threads
 
 
 DEFAULT = Options()

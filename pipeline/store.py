@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from pipeline.contract import ROWS, Artifact, Role
 from pipeline.errors import StageFailed, UserError
 from pipeline.recipe import RUN_FILES, Recipe, dump_resolved
 from pipeline.redaction import clean, relative
+
+LOOK_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def locked(run: StageRun) -> Iterator[int]:
     lock = os.open(run.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _hold(lock)
         except OSError:
             holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
             raise UserError(
@@ -173,6 +176,18 @@ def locked(run: StageRun) -> Iterator[int]:
         yield lock
     finally:
         os.close(lock)
+
+
+def _hold(lock: int) -> None:
+    """Take it, or raise OSError; those who only look (upkeep.py) have it for a moment, so not at the first refusal."""
+    end = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def prepare(run: StageRun, config: str, inputs: Mapping[str, Any]) -> None:

@@ -61,14 +61,13 @@ def _stage_run(run: StageRun) -> Checked:
     files: Mapping[str, Any] = {}
     file = run.folder / manifest.FILE
     if file.is_file():
-        found = manifest.parse(file.read_bytes())
-        flaw = found if isinstance(found, str) else manifest.flaw(found, run.folder.name)
-        if flaw is not None or isinstance(found, str):
-            problems.append(f"{file.name}: {flaw}")
-        else:
+        try:
+            found = manifest.sound(file.read_bytes(), run.folder.name)
             files = found["files"]
             flaws = manifest.problems(run.folder, found)
             problems += [f"{path.relative_to(run.folder)} {told}" for path, told in flaws]
+        except ValueError as flaw:
+            problems.append(f"{file.name}: {flaw}")
     checkpoints = [path for path in sorted(run.checkpoints.glob("*")) if path.is_dir() and _is_final(path)]
     damage = registry.load(registry.CHECKPOINT_DAMAGE)
     problems += [f"{place.relative_to(run.folder)}: {told}" for place in checkpoints if (told := damage(place))]

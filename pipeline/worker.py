@@ -52,9 +52,14 @@ class Job:
     debug: bool
     allow_drift: bool
 
+    @property
+    def place(self) -> Path:
+        """The stage's folder; the file may name it by way of ~."""
+        return Path(self.folder).expanduser()
+
     def context(self, tracker: Tracker, terminal: Terminal, should_stop: Any, chief: bool) -> Context:
         """The context the stage works in."""
-        folder = Path(self.folder).expanduser()
+        folder = self.place
         return Context(
             output=folder / "output.tmp",
             model=ModelConfig.model_validate(self.model),
@@ -78,7 +83,7 @@ def main() -> None:
     _die_with_parent()
     stop = _StopFlag()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # launch.py holds them back until here
-    shown = _keep_terminal(Path(job.folder).expanduser() / "log.txt", job.debug)
+    shown = _keep_terminal(job.place / "log.txt", job.debug)
     terminal = Terminal(shown if _is_chief() else sys.stderr, job.stage)
     leave(run(job, terminal, stop))
 
@@ -94,7 +99,7 @@ def leave(code: int) -> NoReturn:
 
 def run(job: Job, terminal: Terminal, stop: _StopFlag) -> int:
     """Run one stage; its result or its error is left in the run folder. Returns the exit code."""
-    folder = Path(job.folder).expanduser()
+    folder = job.place
     chief = _is_chief()
     # Of several processes one records; what the others would write is the same and goes nowhere.
     tracker = Tracker(folder if chief else Path(tempfile.mkdtemp()), job.wandb if chief else None, terminal.say)

@@ -16,8 +16,8 @@ What the rest of a run depends on, and how a resume has it again (tests/chaos co
     the linear critic, alarms
   running moments              none: scores are normalised once, by the reward model's own figures
   logged metrics, W&B run id   metrics.jsonl is cut back to the checkpoint's step; state.json has the id
-  dtype, device, attention,    written here, and a resume under others is refused unless --allow-drift is given
-    torch version, threads
+  dtype, attention, processor, written here, and a resume under others is refused unless --allow-drift is given
+    threads, torch, transformers
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from pipeline.contract import Context
-from pipeline.errors import PosttuneError, UserError
+from pipeline.errors import PosttuneError, UserError, first_line
 
 FILE = "state.pt"
 
@@ -67,14 +67,10 @@ def reading(folder: Path, arithmetic: str, context: Context) -> Iterator[dict[st
         AttributeError,
     ) as error:
         raise UserError(
-            f"this checkpoint does not hold what its stage saves ({_first_line(error)})",
+            f"this checkpoint does not hold what its stage saves ({type(error).__name__}: {first_line(error)})",
             where=str(folder / FILE),
             remedy=f"delete {folder.name}, to go on from the checkpoint before it, or start over with --force",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
 
 
 def _check_arithmetic(folder: Path, written: str, arithmetic: str, context: Context) -> None:

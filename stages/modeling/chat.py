@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.contract import Artifact, ModelConfig
-from pipeline.errors import ModelError
-from stages.modeling.locate import first_line, locate
+from pipeline.errors import ModelError, first_line
+from stages.modeling.locate import locate
 
 Messages = Sequence[Mapping[str, Any]]
 TEMPLATE_SECONDS = 10.0  # for one conversation, which takes less than a millisecond

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 
 from pipeline.contract import ModelConfig
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 from stages.modeling import gguf
 
 
@@ -41,12 +41,6 @@ def locate(model: ModelConfig) -> Location:
     if looks_local:
         raise ModelError("there is no such folder", where=name, remedy="check model_name_or_path")
     return Location(name, model.revision, name)
-
-
-def first_line(error: Exception) -> str:
-    """What a library says of a file it cannot read, in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def cache_folder() -> Path:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contract import Artifact, ModelConfig
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 from stages.modeling import norms, ragged, varlen
-from stages.modeling.locate import Location, first_line, locate
+from stages.modeling.locate import Location, locate
 from stages.modeling.passes import Fixed, Standing, is_recordable
 from stages.modeling.precision import cpu_multiplies_bfloat16, mixes_bfloat16, weights_dtype
 from stages.modeling.ragged import Group, Layout, Ragged

@@ -156,8 +156,8 @@ def _check_saved(context: Context, backbone: Backbone, head: ScalarHead, probe: 
     """Load what was saved and compare scores: an adapter saved without its head scores at random."""
     saved = Artifact("saved", "reward", context.output)
     backbone.load("saved", saved)
-    saved = ScalarHead.load(context.output, backbone.hidden_size).to(backbone.device)
-    again = all_scores(backbone, "saved", saved, sequences([probe]))
+    own = ScalarHead.load(context.output, backbone.hidden_size).to(backbone.device)
+    again = all_scores(backbone, "saved", own, sequences([probe]))
     now = all_scores(backbone, ROLE, head, sequences([probe]))
     if not torch.allclose(again, now, atol=1e-3, rtol=1e-3):
         raise StageFailed(
