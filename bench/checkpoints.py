@@ -36,14 +36,15 @@ def main() -> int:
     from pipeline.errors import Interrupted
     from stages.checkpoint import store
     from stages.ppo import train
+    from stages.ppo.position import Position
 
-    config, context = _asked(options)
+    config, context = asked(options)
     with tempfile.TemporaryDirectory() as folder:
         context = replace(context, output=Path(folder) / "out", checkpoints=Path(folder) / "checkpoints")
         writes: list[float] = []
         reads: list[float] = []
         store.put = _timed(store.put, writes)
-        train._resume = _timed(train._resume, reads)
+        Position.resume = _timed(Position.resume, reads)
         logged: list[float] = []
         for iterations in (options.iterations, 0):
             stop = len(logged) + iterations
@@ -65,7 +66,7 @@ def main() -> int:
     return 0
 
 
-def _asked(options: argparse.Namespace) -> tuple[Any, Any]:
+def asked(options: argparse.Namespace) -> tuple[Any, Any]:
     """The recipe's ppo, and a context with the inputs that its run folder holds."""
     from pipeline.contract import Context
     from pipeline.recipe import load_recipe

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.errors import DataError, nearest
+from pipeline.errors import DataError, first_line, nearest
 from stages.formats.files import SUFFIXES, OnBad, Rows, expand, raise_it, read_rows
 from stages.formats.records import Comparison, Instruction, Prompt, Record
 from stages.formats.registry import candidates, find, named
@@ -118,7 +118,7 @@ def _hub_rows(config: DataSource) -> Rows:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _mapped(rows: Rows, mapping: Mapping[str, str], place: str, on_bad: OnBad) -> Rows:

@@ -15,15 +15,11 @@ Alone: `posttune run recipes/quickstart.yaml ppo`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError, Interrupted, ModelError
-from stages.checkpoint import state as checkpoint
 from stages.checkpoint import store
 from stages.checkpoint.streams import permutation
 from stages.evaluate.answers import Question
@@ -32,7 +28,6 @@ from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, Encoded, load_chat
 from stages.modeling.heads import ScalarHead
 from stages.modeling.publish import publish_policy
-from stages.objectives.kl import AdaptiveKL, FixedKL, KLController
 from stages.objectives.value import explained_variance
 from stages.ppo import alarms
 from stages.ppo.config import Config, Loop, rates
@@ -51,22 +46,9 @@ from stages.ppo.experience import (
     rescale_values,
     revalued,
 )
+from stages.ppo.position import Position
 from stages.ppo.rewards import Rewards, load_functions
 from stages.ppo.update import Updater
-
-
-@dataclass
-class Position:
-    """Where a run stands; with the parameters and the optimizer, all that determines what comes next."""
-
-    kl: KLController
-    iteration: int = 0
-    epoch: int = 0
-    minibatch: int = 0
-    experience: Experience | None = None  # the rollout in use, in the middle of an iteration
-    metrics: dict[str, list[float]] | None = None  # of the iteration so far
-    history: list[dict[str, float]] = field(default_factory=list)  # of the iterations so far
-    alarms: dict[str, str] = field(default_factory=dict)  # raised so far
 
 
 def run(config: Loop, context: Context) -> Result:
@@ -76,7 +58,7 @@ def run(config: Loop, context: Context) -> Result:
     remembered = _remembered(config, context, chat)
     models = _load(config, context, chat, questions)
     updater = Updater(models, config, rates(config, context.model))
-    position = _resume(config, context, updater)
+    position = Position.resume(config, context, updater)
     own = context if config.seed is None else changed(context, seed=config.seed)
     _train(config, own, updater, position, [question.ids for question in questions], remembered)
     publish_policy(models.backbone, POLICY, chat, context.output, made_by=config.algorithm)
@@ -205,7 +187,7 @@ def _train(
             position.experience = None
             advance(config.rollout_batch_size)
             if saver.is_due(position.iteration) or position.iteration == config.num_iterations:
-                saver.save(position.iteration, partial(_write, updater, position))
+                saver.save(position.iteration, partial(position.write, updater))
 
 
 def _warm_up(config: Config, context: Context, updater: Updater, position: Position) -> Experience:
@@ -240,7 +222,7 @@ def _learn(
     while position.epoch < config.num_ppo_epochs:
         _stop_if_told(context, saver, updater, position)
         if saver.is_overdue:
-            saver.save(position.iteration, partial(_write, updater, position))
+            saver.save(position.iteration, partial(position.write, updater))
         minibatches = _minibatches(config, experience, context.seed, position)
         rows = _some(remembered, config, context.seed, position)
         found = updater.step(experience, minibatches[position.minibatch], rows)
@@ -265,7 +247,7 @@ def _some(remembered: Sequence[Encoded], config: Loop, seed: int, position: Posi
 
 def _stop_if_told(context: Context, saver: store.Saver, updater: Updater, position: Position) -> None:
     if context.should_stop():
-        saver.save(position.iteration, partial(_write, updater, position))
+        saver.save(position.iteration, partial(position.write, updater))
         raise Interrupted("stopped; a checkpoint is written", remedy="run the same command again to go on")
 
 
@@ -307,51 +289,3 @@ def _log(config: Loop, context: Context, position: Position, figures: dict[str, 
     for name, text in alarms.raised(position.history, list(position.alarms)).items():
         context.say(f"alarm at iteration {number}: {text}")
         position.alarms[name] = f"iteration {number}: {text}"
-
-
-def _write(updater: Updater, position: Position, folder: Path) -> None:
-    state: dict[str, Any] = {
-        "arithmetic": updater.models.backbone.arithmetic,
-        "policy": checkpoint.tensors(updater.policy),
-        "value": checkpoint.tensors(updater.value),
-        "value_scale": checkpoint.tensors(updater.value_scale),
-        "critic": updater.models.critic.state() if updater.models.critic else None,
-        "optimizer": updater.optimizer.state_dict(),
-        "skipped": [updater.num_skipped, updater.skipped_in_a_row],
-        "position": [position.iteration, position.epoch, position.minibatch],
-        "experience": position.experience.state() if position.experience else None,
-        "metrics": position.metrics,
-        "kl_coef": position.kl.coef,
-        "history": position.history,
-        "alarms": position.alarms,
-    }
-    checkpoint.write(folder, state)
-
-
-def _resume(config: Loop, context: Context, updater: Updater) -> Position:
-    found = store.newest(context.checkpoints, context.say)
-    if found is None:
-        context.rewind(0)
-        return Position(_controller(config, config.kl_coef))
-    with checkpoint.reading(found[1], updater.models.backbone.arithmetic, context) as state:
-        checkpoint.restore(updater.policy, state["policy"])
-        checkpoint.restore(updater.value, state["value"])
-        checkpoint.restore(updater.value_scale, state["value_scale"])
-        if updater.models.critic:
-            updater.models.critic.restore(state["critic"])
-        checkpoint.restore_optimizer(updater.optimizer, state["optimizer"])
-        updater.num_skipped, updater.skipped_in_a_row = state["skipped"]
-        iteration, epoch, minibatch = (int(number) for number in state["position"])
-        experience = Experience(**state["experience"]) if state["experience"] else None
-        kl = _controller(config, float(state["kl_coef"]))
-        kept = state["metrics"], state["history"], state["alarms"]
-    context.rewind(iteration)
-    context.say(f"going on from iteration {iteration}, epoch {epoch}, minibatch {minibatch}")
-    return Position(kl, iteration, epoch, minibatch, experience, *kept)
-
-
-def _controller(config: Loop, coef: float) -> KLController:
-    """What steers the KL coefficient from here on."""
-    if config.kl_target is None:
-        return FixedKL(coef)
-    return AdaptiveKL(coef, config.kl_target, config.kl_horizon)
