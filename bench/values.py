@@ -71,9 +71,8 @@ def _show(name: str, explained: list[float]) -> None:
     later = explained[1:]
     spread = statistics.stdev(later) / len(later) ** 0.5
     above = sum(value > 0 for value in later)
-    print(
-        f"{name}: mean {statistics.mean(later):+.3f} (standard error {spread:.3f}), above 0 in {above} of {len(later)}"
-    )
+    mean = f"mean {statistics.mean(later):+.3f} (standard error {spread:.3f})"
+    print(f"{name}: {mean}, above 0 in {above} of {len(later)}", flush=True)
 
 
 def _explained(config: Any, batch: Any, values_BR: Any) -> float:
