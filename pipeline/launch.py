@@ -1,4 +1,4 @@
-"""How a stage's process is started: one Python process, or `torch.distributed.run` over several."""
+"""How a stage's process is started: one Python process, or torch's launcher over several."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import lifeline
 from pipeline.recipe import LaunchConfig
 
 # Each asks for a checkpoint and an end. SIGUSR1 is the warning that Slurm's users ask for (`--signal=USR1@120`).
@@ -31,7 +32,7 @@ def command(launch: LaunchConfig, job: Path) -> list[str]:
         return [sys.executable, *worker]
     # Not `accelerate launch`: without a GPU it starts one process whatever number it is given.
     options = ["--standalone", "--nproc-per-node", str(launch.num_processes)]
-    return [sys.executable, "-m", "torch.distributed.run", *options, *worker]
+    return [sys.executable, "-m", "pipeline.lifeline", *options, *worker]
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,10 @@ class Ended:
 def run_worker(launch: LaunchConfig, job: Path, lock: int) -> Ended:
     """Run the job in a process of its own, to its end.
 
-    The child shares the run's lock, and watches a pipe from here: when this process dies, however
-    suddenly, the child ends too, so that no orphan writes to the run folder.
+    The child shares the run's lock, and ends when this process dies (lifeline.py).
     """
     watched, held = os.pipe()
-    environment = {**DEFAULTS, **os.environ, "POSTTUNE_PARENT_PIPE": str(watched)}
+    environment = {**DEFAULTS, **os.environ, lifeline.PIPE: str(watched)}
     # A signal that comes while the child still imports waits until the child can answer it (worker.main
     # unblocks); torch's launcher would never unblock, so it starts with them open.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS if _is_single(launch) else ())

@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import registry
+from pipeline import lifeline, registry
 from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, Table, TaskConfig
 from pipeline.errors import FAILED, INTERRUPTED, Interrupted, PosttuneError, disk_problem
 from pipeline.launch import SIGNALS
@@ -80,7 +80,8 @@ class Job:
 def main() -> None:
     """Run the job file named on the command line and exit with the stage's code."""
     job = Job(**json.loads(Path(sys.argv[1]).read_text("utf-8")))
-    _die_with_parent()
+    if lifeline.PIPE in os.environ or not _is_alone():
+        lifeline.hold()
     stop = _StopFlag()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # launch.py holds them back until here
     shown = _keep_terminal(job.place / "log.txt", job.debug)
@@ -113,8 +114,10 @@ def run(job: Job, terminal: Terminal, stop: _StopFlag) -> int:
         traceback.print_exc()
         error = Interrupted("stopped", remedy="run the same command again to go on") if _by_hand(error) else error
         outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
-        with suppress(OSError):  # of a full disk the engine finds out by itself
-            write_atomically(folder / "error.json", json.dumps(_describe(error)))
+        told = folder / "error.json"
+        if isinstance(error, PosttuneError) or not told.exists():  # else it may only say that another process has ended
+            with suppress(OSError):  # of a full disk the engine finds out by itself
+                write_atomically(told, json.dumps(_describe(error)))
         return error.exit_code if isinstance(error, PosttuneError) else FAILED
     finally:
         tracker.finish(dict(result.metrics) if outcome == "finished" else None, outcome)
@@ -142,6 +145,10 @@ class _StopFlag:
 
 def _is_chief() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def _is_alone() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") == "1"
 
 
 def _by_hand(error: BaseException) -> bool:
@@ -231,22 +238,6 @@ def _keep_terminal(log: Path, debug: bool) -> Any:
     warnings.simplefilter("default")
     faulthandler.enable()
     return terminal
-
-
-def _die_with_parent() -> None:
-    """End this process when the engine's end of the pipe closes: the engine was killed."""
-    descriptor = os.environ.pop("POSTTUNE_PARENT_PIPE", None)
-    if descriptor is None:
-        return
-
-    def watch() -> None:
-        try:
-            os.read(int(descriptor), 1)  # returns only at end of file
-        except OSError:  # torch's launcher does not hand the pipe on; it watches its workers itself
-            return
-        os._exit(FAILED)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 if __name__ == "__main__":

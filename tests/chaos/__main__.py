@@ -49,7 +49,8 @@ def main() -> None:
     root = Path(asked.folder or tempfile.mkdtemp(prefix="posttune-chaos-"))
     root.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    house = House(root, EMBEDDED if asked.embedded else str(write_weights(write_tokenizer(root / "model"))))
+    model = EMBEDDED if asked.embedded else str(write_weights(write_tokenizer(root / "model")))
+    house = House(root, model, asked.processes)
     count = asked.embedded or asked.interruptions
     rows: Counter[tuple[str, str, str]] = Counter()
     with ThreadPoolExecutor(asked.jobs) as pool:
@@ -86,8 +87,8 @@ def _interrupted(
 class House:
     """The folders of all runs, and what untouched ones gave."""
 
-    def __init__(self, root: Path, model: str) -> None:
-        self.root, self.model = root, model
+    def __init__(self, root: Path, model: str, processes: int) -> None:
+        self.root, self.model, self.processes = root, model, processes
         self._prepared: dict[Settings, Path] = {}
         self._untouched: dict[tuple[str, Settings], Outcome] = {}
 
@@ -128,7 +129,8 @@ class House:
     def _trial(self, project: Path, stage: str, chosen: Settings) -> Trial:
         """The command `posttune run chaos.yaml STAGE --set ...`."""
         cache = {"POSTTUNE_CACHE": str(self.root / "cache")} if self.model == EMBEDDED else {}
-        return Trial(project, (stage, *(part for one in chosen for part in ("--set", one))), cache)
+        given = (*chosen, f"launch.num_processes={self.processes}")
+        return Trial(project, (stage, *(part for one in given for part in ("--set", one))), cache)
 
     def run(self, case: Case, seed: int) -> Verdict:
         """Its folder stays only where something is wrong."""
@@ -193,6 +195,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--embedded", type=int, default=0, metavar="N", help="instead, N of SmolLM2-135M on the help desk"
     )
+    parser.add_argument("--processes", type=int, default=1, help="of sft and dpo, which train in several (%(default)s)")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--seed", type=int, default=0, help="of what happens when (%(default)s)")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="runs at a time (%(default)s)")

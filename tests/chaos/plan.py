@@ -31,7 +31,7 @@ class Moment:
     def attack(self, do: str, stage: str, call: int) -> dict[str, Any]:
         """What the hook is told. The engine is struck whatever stage it runs."""
         where = {"process": self.process, "stage": stage if self.process == "worker" else None}
-        return {**where, "at": self.at, "call": call, "when": self.when, "do": do}
+        return {**where, "at": self.at, "call": call, "when": self.when, "do": do, "rank": None}
 
 
 STEP = Moment("in a step", "torch.nn.utils:clip_grad_norm_", (1, 4))
@@ -86,11 +86,15 @@ class Interruption:
     early: bool = False  # at the first call possible, because a later one did not come
 
     def drawn(self, stage: str, chance: Random) -> list[dict[str, Any]]:
-        """Its attacks, as the hook reads them."""
+        """Its attacks, as the hook reads them. Of several workers one is struck, or whichever comes there first."""
         calls = [moment.calls[0] if self.early else chance.randint(*moment.calls) for _, moment in self.attacks]
         if self.attacks and self.attacks[0][0] == "SIGSTOP":  # it is woken, goes on, and is killed at the next call
             calls[1] = calls[0] + 1
-        return [moment.attack(do, stage, call) for (do, moment), call in zip(self.attacks, calls, strict=True)]
+        rank = None if self.early else chance.choice((None, "0", "1"))
+        return [
+            moment.attack(do, stage, call) | {"rank": rank}
+            for (do, moment), call in zip(self.attacks, calls, strict=True)
+        ]
 
 
 def interruptions(stage: str, tracked: bool = True) -> list[Interruption]:

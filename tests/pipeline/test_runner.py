@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from processes import children, is_alive
 from toy_project import Project
 
 from pipeline import cli, runner
@@ -119,20 +120,6 @@ def test_killed_engine_takes_its_worker_along_and_the_next_run_goes_on(project: 
     assert result.returncode == 0
     assert "going on from step" in result.stdout
     assert [entry["step"] for entry in project.metrics("sft")] == list(range(1, 9))
-
-
-def children(pid: int) -> list[int]:
-    """The processes it started (Linux)."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()]
-    except OSError:
-        pytest.skip("needs /proc")
-
-
-def is_alive(pid: int) -> bool:
-    """Neither gone nor dead and waiting to be collected."""
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text("utf-8").rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def test_second_engine_is_refused_with_the_first_ones_pid(project: Project) -> None:

@@ -102,7 +102,7 @@ def test_one_process_is_started_without_a_launcher() -> None:
 
 def test_several_processes_are_started_by_torchs_launcher() -> None:
     words = " ".join(launch.command(LaunchConfig(num_processes=2), Path("job.json")))
-    assert "torch.distributed.run --standalone --nproc-per-node 2" in words
+    assert "pipeline.lifeline --standalone --nproc-per-node 2" in words
     assert words.endswith("-m pipeline.worker job.json")
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import children, is_alive
 from toy_project import Project
 
 RECIPE = """\
@@ -18,6 +23,7 @@ stages:
   sft: {{data: rows, max_steps: 2, per_device_train_batch_size: 1, gradient_accumulation_steps: 1, eval_prompts: 0}}
 launch: {{num_processes: {processes}}}
 """
+DPO = "  dpo: {policy: base, data: ranked, max_steps: 2, eval_prompts: 0, sampled_prompts: 0, max_new_tokens: 4}\n"
 
 
 def test_sft_records_each_step_once_when_two_processes_train(project: Project, tiny_model: Path) -> None:
@@ -55,24 +61,56 @@ def test_two_processes_are_another_artifact_when_the_recipe_is_otherwise_equal(
     assert "world_size 2 -> 1" in project.command("plan", "two.yaml").stdout
 
 
-def test_two_processes_that_are_stopped_end_with_the_bits_of_two_that_were_not(
-    project: Project, tiny_model: Path
+@pytest.mark.parametrize(
+    ("stage", "how"),
+    [("sft", "SIGTERM"), ("sft", "engine killed"), ("dpo", "SIGKILL of one")],
+)
+def test_two_processes_that_are_interrupted_end_with_the_bits_of_two_that_were_not(
+    project: Project, tiny_model: Path, stage: str, how: str
 ) -> None:
     project.rows(12)
+    ranked = [{"prompt": f"ask {i}", "chosen": "good", "rejected": f"bad {i}"} for i in range(40)]
+    (project.root / "ranked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ranked), "utf-8")
     published = []
     for name in ("whole", "parts"):
         text = RECIPE.format(model=tiny_model, processes=2).replace("two\n", f"{name}\n", 1)
-        project.write(text.replace("max_steps: 2", "max_steps: 300, save_steps: 1000"), f"{name}.yaml")
+        text = text.replace("stages:\n", f"  ranked: {{path: ranked.jsonl}}\nstages:\n{DPO}")
+        project.write(text.replace("max_steps: 2", "max_steps: 40, save_steps: 4"), f"{name}.yaml")
         if name == "parts":
-            process = project.start("run", "parts.yaml")
-            metrics = project.root / "runs/parts/sft"
-            while not any(file.stat().st_size for file in metrics.glob("*/metrics.jsonl")):
-                assert process.poll() is None
-                time.sleep(0.05)
-            process.terminate()
-            assert process.wait(timeout=60) == 130
-            assert list(metrics.glob("*/checkpoints/step-*"))
-        assert project.command("run", f"{name}.yaml").returncode == 0
-        (folder,) = (project.root / f"runs/{name}/sft").iterdir()
+            process = project.start("run", "parts.yaml", stage)
+            wait_until(
+                lambda: len(list((project.root / "runs/parts").glob(f"{stage}/*/checkpoints/step-*"))) > 1, process
+            )
+            strike(process, how)
+        done = project.command("run", f"{name}.yaml", stage)
+        assert done.returncode == 0, done.stderr
+        assert name == "whole" or "resume" in done.stdout
+        (folder,) = (project.root / f"runs/{name}/{stage}").iterdir()
         published.append((folder / "output/adapter_model.safetensors").read_bytes())
     assert published[0] == published[1]
+
+
+def strike(engine: subprocess.Popen[str], how: str) -> None:
+    """Interrupt a run in two processes; none of its processes is left."""
+    (launcher,) = children(engine.pid)
+    workers = children(launcher)
+    assert len(workers) == 2
+    if how == "SIGTERM":
+        engine.terminate()
+        assert engine.wait(timeout=60) == 130
+    elif how == "engine killed":
+        engine.kill()
+        engine.wait()
+    else:
+        os.kill(workers[0], signal.SIGKILL)
+        assert engine.wait(timeout=60) == 1
+    end = time.monotonic() + 30
+    while any(map(is_alive, (launcher, *workers))) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(is_alive, (launcher, *workers)))
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not reached():
+        assert process.poll() is None
+        time.sleep(0.05)

@@ -1,7 +1,8 @@
 """Python loads this by itself from the path. Where $CHAOS asks for it, this process comes to harm at one exact call.
 
 [{"process": "worker", "stage": "ppo", "at": "stages.checkpoint.store:put", "call": 3, "when": "before", "do": "kill",
-"told": "a file that is written when it happens"}, ...]. The product has no part in this and no switch for it.
+"rank": "1", "told": "a file that is written when it happens"}, ...]. `rank` is that of one of several workers; null is
+whichever comes there. The product has no part in this and no switch for it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def wrap(module: Any, name: str, attack: Attack) -> None:
 
     def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
-        mine = attack["stage"] in (None, stage())
+        mine = attack["stage"] in (None, stage()) and attack["rank"] in (None, os.environ.get("RANK", attack["rank"]))
         calls += mine
         if attack["do"] == "clock":
             return function() - (3600 + 60 * calls) * (mine and calls >= attack["call"] and tell(attack))
@@ -82,13 +83,19 @@ def stage() -> str | None:
     return Path(sys.argv[1]).parts[-3] if len(sys.argv) == 2 and sys.argv[1].endswith("job.json") else None
 
 
+def parent(process: int) -> int:
+    """The process that started another one (Linux)."""
+    return int(Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[1])
+
+
 def tell(attack: Attack) -> bool:
     Path(attack["told"]).write_text(str(os.getpid()), "utf-8")
     return True
 
 
 def strike(attack: Attack) -> None:
-    me, engine, how = os.getpid(), os.getppid(), attack["do"]
+    me, how = os.getpid(), attack["do"]
+    engine = parent(os.getppid()) if "RANK" in os.environ else os.getppid()  # of several workers it is the launcher's
     if how == "kill the children":
         for task in Path("/proc/self/task").glob("*/children"):
             for child in task.read_text("utf-8").split():
