@@ -42,17 +42,11 @@ def plan(recipe: Recipe, store: Store, wanted: Sequence[str] = (), force: Sequen
     for name in closure(recipe, wanted):
         step = plan_stage(recipe, store, recipe.stages[name], digests, forced=name in force)
         if step.action == "skip":
-            digests[name] = finished_digest(store, step)
+            digests[name] = store.run(name, str(step.fingerprint)).digest
             recipe = with_rows(recipe, store, step)
         steps.append(step)
     store.contents.save()
     return steps
-
-
-def finished_digest(store: Store, step: Step) -> str:
-    """The digest of the artifact that a finished step has published."""
-    assert step.fingerprint is not None, "a finished step has a fingerprint"
-    return str(store.run(step.stage.name, step.fingerprint).read("manifest.json")["digest"])
 
 
 def with_rows(recipe: Recipe, store: Store, step: Step) -> Recipe:

@@ -18,7 +18,7 @@ from pipeline.contract import DataSource, Source, TaskConfig
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError
 from pipeline.fingerprint import record_rows
 from pipeline.graph import Stage, input_fields
-from pipeline.plan import FORCED, Step, closure, finished_digest, plan, plan_stage, with_rows
+from pipeline.plan import FORCED, Step, closure, plan, plan_stage, with_rows
 from pipeline.recipe import LaunchConfig, Recipe
 from pipeline.store import StageRun, Store
 from pipeline.worker import Job
@@ -51,19 +51,19 @@ def run(
     steps = plan(recipe, folder, wanted, force)
     _check_data(recipe, [step.stage for step in steps if step.action != "skip"])
     folder.create()
-    digests: dict[str, str] = {}
+    made: dict[str, StageRun] = {}  # the very runs that later stages read, whatever another engine makes current
     changed = done = refused = False
     try:
         for name in closure(recipe, wanted):
-            step = plan_stage(recipe, folder, recipe.stages[name], digests, forced=name in force)
+            step = plan_stage(recipe, folder, recipe.stages[name], _digests(made), forced=name in force)
             reasons = "; ".join(step.reasons)
             say(f"{name}: {reasons}" if step.action == "skip" else f"{name}: {step.action} ({reasons})")
             if step.action != "skip":
-                _verify_inputs(folder, step)
+                _verify_inputs(folder, step, made)
                 changed = True
-                _execute(recipe, folder, step, digests, options, say)
+                _execute(recipe, folder, step, made, options, say)
                 done = True
-            digests[name] = finished_digest(folder, step)
+            made[name] = folder.run(name, str(step.fingerprint))
             recipe = with_rows(recipe, folder, step)
             if folder.last_fingerprint(name) != step.fingerprint:
                 folder.point(name, str(step.fingerprint))
@@ -74,18 +74,17 @@ def run(
             refused = True
         raise
     finally:
-        is_due = not refused and (changed or _report_is_old(folder, digests))
+        is_due = not refused and (changed or _report_is_old(folder, made))
         if is_due and (folder.root / "index.json").exists():
             _write_report(folder.root, say)
     say(f"report: {folder.root / 'report.html'}")
 
 
-def _report_is_old(folder: Store, finished: Mapping[str, str]) -> bool:
+def _report_is_old(folder: Store, made: Mapping[str, StageRun]) -> bool:
     """Whether a stage has finished since the report: its engine was killed between the two."""
     report = folder.root / "report.html"
-    runs = [run for run in map(folder.finished, finished) if run]
     written = report.stat().st_mtime_ns if report.exists() else 0
-    return any((run.folder / "manifest.json").stat().st_mtime_ns > written for run in runs) or not written
+    return any((run.folder / "manifest.json").stat().st_mtime_ns > written for run in made.values()) or not written
 
 
 def _write_report(root: Path, say: Say) -> None:
@@ -111,17 +110,17 @@ def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
         registry.load(registry.CHECK_DATA)(asked)
 
 
-def _verify_inputs(folder: Store, step: Step) -> None:
+def _verify_inputs(folder: Store, step: Step, made: Mapping[str, StageRun]) -> None:
     """Whatever this stage reads is what was published; a resume finds the state that its own run left."""
     for name in sorted(step.stage.needs):
-        needed = folder.finished(name)
-        assert needed is not None, "a stage starts only when what it needs is finished"
-        store.verify(needed)
+        store.verify(made[name])
     if step.action == "resume":
         tracking.read_state(folder.run(step.stage.name, str(step.fingerprint)).folder)
 
 
-def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, str], options: Options, say: Say) -> None:
+def _execute(
+    recipe: Recipe, folder: Store, step: Step, made: Mapping[str, StageRun], options: Options, say: Say
+) -> None:
     """Run or resume one stage to its published artifact."""
     stage, started = step.stage, time.monotonic()
     run = folder.run(stage.name, str(step.fingerprint))
@@ -134,11 +133,11 @@ def _execute(recipe: Recipe, folder: Store, step: Step, digests: Mapping[str, st
         if step.action == "run":
             store.forget(run)
         config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
-        inputs = digests_of(stage, digests)
+        inputs = _inputs_of(stage, made)
         store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
         folder.point(stage.name, run.fingerprint)
         try:
-            result = _run_worker(recipe, folder, stage, run, digests, lock, options)
+            result = _run_worker(recipe, folder, stage, run, made, lock, options)
         except UserError:
             if store.discard(run, files):
                 folder.point(stage.name, before if before != run.fingerprint else None)
@@ -168,12 +167,18 @@ def _check_room(recipe: Recipe, stage: Stage, run: StageRun) -> None:
 
 
 def _run_worker(
-    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], lock: int, options: Options
+    recipe: Recipe,
+    folder: Store,
+    stage: Stage,
+    run: StageRun,
+    made: Mapping[str, StageRun],
+    lock: int,
+    options: Options,
 ) -> dict[str, Any]:
     for name in ("result.json", "error.json"):
         (run.folder / name).unlink(missing_ok=True)
     job = run.folder / "job.json"
-    store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, digests, options))))
+    store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, made, options))))
     processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
     try:
         ended = launch.run_worker(processes, job, lock)
@@ -222,10 +227,10 @@ def _failure(run: StageRun, code: int, options: Options) -> PosttuneError:
 
 
 def _job(
-    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str], options: Options
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, made: Mapping[str, StageRun], options: Options
 ) -> Job:
     inputs = {
-        field: [_artifact(recipe, folder, name) for name in stage.inputs[field]]
+        field: [_artifact(recipe, made, name) for name in stage.inputs[field]]
         for field, mark in input_fields(type(stage.config))
         if mark.role
     }
@@ -239,19 +244,17 @@ def _job(
         seed=recipe.seed,
         inputs=inputs,
         data=data,
-        wandb=_wandb(recipe, folder, stage, run, digests),
+        wandb=_wandb(recipe, folder, stage, run, made),
         debug=options.debug,
         allow_drift=options.allow_drift,
     )
 
 
-def _artifact(recipe: Recipe, folder: Store, name: str) -> dict[str, Any]:
+def _artifact(recipe: Recipe, made: Mapping[str, StageRun], name: str) -> dict[str, Any]:
     if name == "base":
         return {"name": "base", "role": "policy", "path": None, "digest": ""}
-    run = folder.finished(name)
-    assert run is not None, "a stage starts only when what it needs is finished"
-    made = store.artifact(run, type(recipe.stages[name].config).produces)
-    return {"name": name, "role": made.role, "path": redaction.hide_home(str(made.path)), "digest": made.digest}
+    run, role = made[name], type(recipe.stages[name].config).produces
+    return {"name": name, "role": role, "path": redaction.hide_home(str(run.output)), "digest": run.digest}
 
 
 def _sources(recipe: Recipe, names: Sequence[str]) -> list[Source]:
@@ -278,13 +281,17 @@ def _as_plain(source: Source) -> dict[str, Any]:
     }
 
 
-def digests_of(stage: Stage, digests: Mapping[str, str]) -> dict[str, str]:
+def _digests(made: Mapping[str, StageRun]) -> dict[str, str]:
+    return {name: run.digest for name, run in made.items()}
+
+
+def _inputs_of(stage: Stage, made: Mapping[str, StageRun]) -> dict[str, str]:
     """The digests of the artifacts this stage starts from."""
-    return {name: digests[name] for name in sorted(stage.needs)}
+    return {name: made[name].digest for name in sorted(stage.needs)}
 
 
 def _wandb(
-    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, digests: Mapping[str, str]
+    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, made: Mapping[str, StageRun]
 ) -> dict[str, Any] | None:
     """The W&B run's settings (design: group = run folder, job type = kind, the same id after a resume)."""
     if recipe.tracking.wandb is None:
@@ -299,7 +306,7 @@ def _wandb(
             "seed": recipe.seed,
             "model": recipe.model.model_dump(mode="json"),
             "fingerprint": run.fingerprint,
-            "input_digests": digests_of(stage, digests),
+            "input_digests": _inputs_of(stage, made),
             "data_digests": {name: folder_digest for name, folder_digest in _data_digests(recipe, folder, stage)},
         },
     }

@@ -23,7 +23,7 @@ from typing import Any
 
 from pipeline import manifest
 from pipeline.content import ContentCache, file_digest
-from pipeline.contract import ROWS, Artifact, Role
+from pipeline.contract import ROWS, Role
 from pipeline.errors import StageFailed, UserError
 from pipeline.recipe import RUN_FILES, Recipe, dump_resolved
 from pipeline.redaction import clean, relative
@@ -59,6 +59,11 @@ class StageRun:
     @property
     def log(self) -> Path:
         return self.folder / "log.txt"
+
+    @property
+    def digest(self) -> str:
+        """Of a finished run: what its output is known by."""
+        return str(self.read(manifest.FILE)["digest"])
 
     def published(self) -> dict[str, Any] | None:
         """The manifest of a finished run; None while it is unfinished or a file of it is missing.
@@ -260,13 +265,6 @@ def publish(run: StageRun, record: Mapping[str, Any], report: Mapping[str, Any])
             remedy="free some space or mend the permissions, then run again: the checkpoint is kept",
         ) from error
     return made
-
-
-def artifact(run: StageRun, role: Role) -> Artifact:
-    """A finished run's output as another stage receives it."""
-    found = run.manifest()
-    assert found is not None, "only finished runs have artifacts"
-    return Artifact(run.stage, role, run.output, found["digest"])
 
 
 def verify(run: StageRun) -> None:

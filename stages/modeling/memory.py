@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Estimate, ModelConfig, Saving
-from stages.modeling.precision import mixes_bfloat16, weights_dtype
+from stages.modeling.precision import has_gpu, mixes_bfloat16, weights_dtype
 
 # Reached by training steps on one core of an AMD Zen 3 server, attention and all: 0.6 of what its products alone reach.
 FLOPS_A_CORE = 40e9
@@ -55,6 +55,11 @@ def training_estimate(
             f"that may be more than this machine's {room:.0f} GB: lower per_device_train_batch_size first, then the "
             "longest row allowed (max_length, or max_prompt_length and max_new_tokens)"
             + ("" if model.lora else ", or train adapters (lora)")
+        )
+    if has_gpu():
+        notes.append(
+            "on a GPU bits repeat unless the model has an operator without a deterministic algorithm; where one has, a "
+            "resumed run may end in other last digits, and a checkpoint says 'bits do not repeat'"
         )
     if saving is not None and num_trained:
         checkpoint = num_trained * learnt * 12 / 2**30

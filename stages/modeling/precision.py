@@ -31,11 +31,15 @@ def mixes_bfloat16(model: ModelConfig, multiplies_bfloat16: bool | None = None) 
     return model.dtype == "auto" and model.lora is None and _multiplies_bfloat16(multiplies_bfloat16)
 
 
+def has_gpu() -> bool:
+    """Whether a GPU's driver is loaded; plan must not load torch to ask."""
+    return any(Path(file).exists() for file in GPU_FILES)
+
+
 def _multiplies_bfloat16(multiplies_bfloat16: bool | None) -> bool:
     if multiplies_bfloat16 is not None:
         return multiplies_bfloat16
-    # Most GPUs do; plan must not load torch to ask.
-    return any(Path(file).exists() for file in GPU_FILES) or cpu_multiplies_bfloat16()
+    return has_gpu() or cpu_multiplies_bfloat16()  # most GPUs do
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,13 @@ def test_seconds_grow_with_what_is_trained() -> None:
     assert one == pytest.approx(4e3 * BASE / (40e9 * (os.cpu_count() or 1)), abs=0.6)
     assert seconds(model(lora=LoraConfig()), 2) == pytest.approx(2 * one, abs=1)
     assert seconds(model(), 1) == pytest.approx(1.5 * one, abs=1)
+
+
+def test_a_note_says_where_bits_may_not_repeat_when_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = []
+    for driver in ((), (str(tmp_path),)):
+        monkeypatch.setattr(precision, "GPU_FILES", driver)
+        told.append(any("deterministic" in note for note in training_estimate(model(), 8, num_trained=1).notes))
+    assert told == [False, True]
