@@ -19,9 +19,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pipeline.errors import ModelError
 from pipeline.redaction import hide_home
 
-Role = Literal["policy", "reward", "evaluation", "comparisons"]
+Role = Literal["policy", "reward", "evaluation", "comparisons", "batch"]
 RecordKind = Literal["instruction", "comparison", "prompt"]
-ROWS: Mapping[Role, str] = {"comparisons": "comparisons.jsonl"}  # roles that are data, and their file in the output
+# Roles that are data, and their file: in the output, or in the folder of what people have sent back.
+ROWS: Mapping[Role, str] = {"comparisons": "comparisons.jsonl", "batch": "comparisons.jsonl"}
+AWAITED: frozenset[Role] = frozenset({"batch"})  # those whose rows people make, after the stage has ended
 
 
 class Frozen(BaseModel):
@@ -59,6 +61,13 @@ class StageConfig(Frozen):
     def foreign_code(self) -> Mapping[str, str]:
         """Code outside the product that this config has the stage run: dotted path by the key that names it."""
         return {}
+
+    def missing(self, output: Path, returned: Path) -> str:
+        """What people have still to send before the rows that this stage stands for can be read; "" for nothing.
+
+        Asked of an `AWAITED` role only, of the stage's output and of the folder with all that has come back.
+        """
+        return ""
 
 
 Names = str | tuple[str, ...]

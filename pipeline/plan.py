@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline import registry
+from pipeline.contract import AWAITED
 from pipeline.errors import UserError
 from pipeline.fingerprint import differences, fingerprint, material
 from pipeline.graph import Stage
 from pipeline.recipe import Recipe
-from pipeline.store import Store, rows_file
+from pipeline.store import Store, returned, rows_file
 
-Action = Literal["run", "resume", "skip"]
+Action = Literal["run", "resume", "skip", "wait"]  # wait: until people have sent their rankings
 FORCED = ("forced",)
 
 
@@ -38,12 +39,14 @@ def plan(recipe: Recipe, store: Store, wanted: Sequence[str] = (), force: Sequen
                 remedy=f"name it as a stage too, or leave out --force {name}",
             )
     digests: dict[str, str] = {}
+    missing: dict[str, str] = {}
     steps = []
     for name in closure(recipe, wanted):
-        step = plan_stage(recipe, store, recipe.stages[name], digests, forced=name in force)
+        step = plan_stage(recipe, store, recipe.stages[name], digests, missing, forced=name in force)
         if step.action == "skip":
             digests[name] = store.run(name, str(step.fingerprint)).digest
-            recipe = with_rows(recipe, store, step)
+            missing[name] = missing_rows(store, step)
+            recipe = recipe if missing[name] else with_rows(recipe, store, step)
         steps.append(step)
     store.contents.save()
     return steps
@@ -54,9 +57,16 @@ def with_rows(recipe: Recipe, store: Store, step: Step) -> Recipe:
     fed = {name: source for name, source in recipe.data.items() if source.from_stage == step.stage.name}
     if not fed:
         return recipe
-    assert step.fingerprint is not None, "a finished step has a fingerprint"
-    rows = rows_file(store.run(step.stage.name, step.fingerprint), type(step.stage.config).produces)
+    rows = rows_file(store.run(step.stage.name, str(step.fingerprint)), type(step.stage.config).produces)
     return replace(recipe, data={**recipe.data, **{name: source.at(rows) for name, source in fed.items()}})
+
+
+def missing_rows(store: Store, step: Step) -> str:
+    """What people have still to send before the rows of this finished step can be read; "" for nothing."""
+    if type(step.stage.config).produces not in AWAITED:
+        return ""
+    run = store.run(step.stage.name, str(step.fingerprint))
+    return step.stage.config.missing(run.output, returned(run))
 
 
 def closure(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
@@ -83,11 +93,25 @@ def foreign_code(recipe: Recipe, stages: Sequence[Stage]) -> list[str]:
     return lines
 
 
-def plan_stage(recipe: Recipe, store: Store, stage: Stage, digests: Mapping[str, str], forced: bool = False) -> Step:
-    """What this stage would do, given the digests of the finished stages among those it needs."""
+def plan_stage(
+    recipe: Recipe,
+    store: Store,
+    stage: Stage,
+    digests: Mapping[str, str],
+    missing: Mapping[str, str],
+    *,
+    forced: bool = False,
+) -> Step:
+    """What this stage would do, given the digests of the finished stages among those it needs.
+
+    `missing` says of such a stage what people have still to send (`missing_rows`).
+    """
     waits = sorted(stage.needs - digests.keys())
     if waits:
         return Step(stage, "run", tuple(f"{name} will change" for name in waits))
+    awaited = tuple(f"{name}: {missing[name]}" for name in sorted(stage.rows_from) if missing.get(name))
+    if awaited:
+        return Step(stage, "wait", awaited)
     parts = material(recipe, stage, digests, store.contents)
     print_ = fingerprint(parts)
     run = store.run(stage.name, print_)

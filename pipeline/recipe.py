@@ -41,7 +41,7 @@ MAKE_TARGETS = {
     "bench",
 }
 RUN_FILES = {"recipe.yaml", "index.json", "hashes.json", "report.html"}  # a stage's folder lies beside them
-RESERVED = MAKE_TARGETS | RUN_FILES | {"base", "data", "tests"}
+RESERVED = MAKE_TARGETS | RUN_FILES | {"base", "data", "tests", "annotation"}
 
 
 class WandbConfig(Frozen):

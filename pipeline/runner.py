@@ -7,21 +7,20 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipeline import launch, redaction, registry, report, store, tracking
-from pipeline.contract import DataSource, Source, TaskConfig
-from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError
+from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError, Waiting
 from pipeline.fingerprint import record_rows
 from pipeline.graph import Stage, input_fields
-from pipeline.plan import FORCED, Step, closure, plan, plan_stage, with_rows
+from pipeline.jobs import Made, inputs_of, job_of, sources
+from pipeline.plan import FORCED, Step, closure, missing_rows, plan, plan_stage, with_rows
 from pipeline.recipe import LaunchConfig, Recipe
 from pipeline.store import StageRun, Store
-from pipeline.worker import Job
 
 Say = Callable[[str], None]
 
@@ -51,20 +50,31 @@ def run(
     steps = plan(recipe, folder, wanted, force)
     _check_data(recipe, [step.stage for step in steps if step.action != "skip"])
     folder.create()
+    held: dict[str, str] = {}  # stages that cannot start -> why
+    missing: dict[str, str] = {}  # stages whose rows people have still to make -> what is missing
     made: dict[str, StageRun] = {}  # the very runs that later stages read, whatever another engine makes current
     changed = done = refused = False
     try:
         for name in closure(recipe, wanted):
-            step = plan_stage(recipe, folder, recipe.stages[name], _digests(made), forced=name in force)
+            if waits := sorted(recipe.stages[name].needs & held.keys()):
+                held[name] = f"{', '.join(waits)} waits"
+                say(f"{name}: wait ({held[name]})")
+                continue
+            digests = {done: run.digest for done, run in made.items()}
+            step = plan_stage(recipe, folder, recipe.stages[name], digests, missing, forced=name in force)
             reasons = "; ".join(step.reasons)
             say(f"{name}: {reasons}" if step.action == "skip" else f"{name}: {step.action} ({reasons})")
+            if step.action == "wait":
+                held[name] = reasons
+                continue
             if step.action != "skip":
                 _verify_inputs(folder, step, made)
                 changed = True
                 _execute(recipe, folder, step, made, options, say)
                 done = True
             made[name] = folder.run(name, str(step.fingerprint))
-            recipe = with_rows(recipe, folder, step)
+            missing[name] = missing_rows(folder, step)
+            recipe = recipe if missing[name] else with_rows(recipe, folder, step)
             if folder.last_fingerprint(name) != step.fingerprint:
                 folder.point(name, str(step.fingerprint))
                 changed = True
@@ -78,9 +88,21 @@ def run(
         if is_due and (folder.root / "index.json").exists():
             _write_report(folder.root, say)
     say(f"report: {folder.root / 'report.html'}")
+    if held:
+        raise _waiting(recipe, held)
 
 
-def _report_is_old(folder: Store, made: Mapping[str, StageRun]) -> bool:
+def _waiting(recipe: Recipe, held: Mapping[str, str]) -> Waiting:
+    name, reason = next(iter(held.items()))
+    return Waiting(
+        f"{name} waits for people's rankings ({reason})",
+        where=str(recipe.path),
+        remedy=f"posttune collect export {recipe.path} makes the files to hand out, posttune collect import "
+        f"{recipe.path} FILE... takes back what they send; then run the same command again",
+    )
+
+
+def _report_is_old(folder: Store, made: Made) -> bool:
     """Whether a stage has finished since the report: its engine was killed between the two."""
     report = folder.root / "report.html"
     written = report.stat().st_mtime_ns if report.exists() else 0
@@ -97,20 +119,20 @@ def _write_report(root: Path, say: Say) -> None:
 
 def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
     """Read the data of every stage that is about to run, so that a bad row ends the run before any training."""
-    sources = {name for stage in stages for names in stage.data.values() for name in names}
-    for task in sorted({task for name in sources if (task := recipe.data[name].task)}):
+    named = {name for stage in stages for names in stage.data.values() for name in names}
+    for task in sorted({task for name in named if (task := recipe.data[name].task)}):
         registry.load(registry.CHECK_TASK)(task, recipe.tasks[task])
     asked: dict[str, Any] = {}
     for stage in stages:
         for field, mark in input_fields(type(stage.config)):
             if mark.records:
                 there = [name for name in stage.data[field] if recipe.data[name].path]  # not yet: those of a stage
-                asked[f"{stage.name}.{field}"] = (mark.records, "all", _sources(recipe, there))
+                asked[f"{stage.name}.{field}"] = (mark.records, "all", sources(recipe, there))
     if asked:
         registry.load(registry.CHECK_DATA)(asked)
 
 
-def _verify_inputs(folder: Store, step: Step, made: Mapping[str, StageRun]) -> None:
+def _verify_inputs(folder: Store, step: Step, made: Made) -> None:
     """Whatever this stage reads is what was published; a resume finds the state that its own run left."""
     for name in sorted(step.stage.needs):
         store.verify(made[name])
@@ -118,9 +140,7 @@ def _verify_inputs(folder: Store, step: Step, made: Mapping[str, StageRun]) -> N
         tracking.read_state(folder.run(step.stage.name, str(step.fingerprint)).folder)
 
 
-def _execute(
-    recipe: Recipe, folder: Store, step: Step, made: Mapping[str, StageRun], options: Options, say: Say
-) -> None:
+def _execute(recipe: Recipe, folder: Store, step: Step, made: Made, options: Options, say: Say) -> None:
     """Run or resume one stage to its published artifact."""
     stage, started = step.stage, time.monotonic()
     run = folder.run(stage.name, str(step.fingerprint))
@@ -133,7 +153,7 @@ def _execute(
         if step.action == "run":
             store.forget(run)
         config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
-        inputs = _inputs_of(stage, made)
+        inputs = inputs_of(stage, made)
         store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
         folder.point(stage.name, run.fingerprint)
         try:
@@ -171,14 +191,15 @@ def _run_worker(
     folder: Store,
     stage: Stage,
     run: StageRun,
-    made: Mapping[str, StageRun],
+    made: Made,
     lock: int,
     options: Options,
 ) -> dict[str, Any]:
     for name in ("result.json", "error.json"):
         (run.folder / name).unlink(missing_ok=True)
     job = run.folder / "job.json"
-    store.write_atomically(job, json.dumps(asdict(_job(recipe, folder, stage, run, made, options))))
+    asked = replace(job_of(recipe, folder, stage, run, made), debug=options.debug, allow_drift=options.allow_drift)
+    store.write_atomically(job, json.dumps(asdict(asked)))
     processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
     try:
         ended = launch.run_worker(processes, job, lock)
@@ -224,96 +245,3 @@ def _failure(run: StageRun, code: int, options: Options) -> PosttuneError:
             remedy="lower per_device_train_batch_size or max_length; the next run goes on from the last checkpoint",
         )
     return StageFailed(f"the stage ended with status {code}", where=run.stage, remedy=f"see {run.log}")
-
-
-def _job(
-    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, made: Mapping[str, StageRun], options: Options
-) -> Job:
-    inputs = {
-        field: [_artifact(recipe, made, name) for name in stage.inputs[field]]
-        for field, mark in input_fields(type(stage.config))
-        if mark.role
-    }
-    data = {field: [_as_plain(source) for source in _sources(recipe, names)] for field, names in stage.data.items()}
-    return Job(
-        stage=stage.name,
-        kind=stage.kind,
-        folder=redaction.hide_home(str(run.folder)),
-        config=stage.config.model_dump(mode="json"),
-        model=recipe.model.model_dump(mode="json"),
-        seed=recipe.seed,
-        inputs=inputs,
-        data=data,
-        wandb=_wandb(recipe, folder, stage, run, made),
-        debug=options.debug,
-        allow_drift=options.allow_drift,
-    )
-
-
-def _artifact(recipe: Recipe, made: Mapping[str, StageRun], name: str) -> dict[str, Any]:
-    if name == "base":
-        return {"name": "base", "role": "policy", "path": None, "digest": ""}
-    run, role = made[name], type(recipe.stages[name].config).produces
-    return {"name": name, "role": role, "path": redaction.hide_home(str(run.output)), "digest": run.digest}
-
-
-def _sources(recipe: Recipe, names: Sequence[str]) -> list[Source]:
-    return [
-        Source(
-            name,
-            recipe.data[name],
-            recipe.tasks.get(recipe.data[name].task or "", TaskConfig()),
-            recipe.heldout_fraction,
-            recipe.split_salt,
-        )
-        for name in names
-    ]
-
-
-def _as_plain(source: Source) -> dict[str, Any]:
-    config: DataSource = source.config
-    return {
-        "name": source.name,
-        "config": config.model_dump(mode="json"),
-        "task": source.task.model_dump(mode="json"),
-        "heldout_fraction": source.heldout_fraction,
-        "salt": source.salt,
-    }
-
-
-def _digests(made: Mapping[str, StageRun]) -> dict[str, str]:
-    return {name: run.digest for name, run in made.items()}
-
-
-def _inputs_of(stage: Stage, made: Mapping[str, StageRun]) -> dict[str, str]:
-    """The digests of the artifacts this stage starts from."""
-    return {name: made[name].digest for name in sorted(stage.needs)}
-
-
-def _wandb(
-    recipe: Recipe, folder: Store, stage: Stage, run: StageRun, made: Mapping[str, StageRun]
-) -> dict[str, Any] | None:
-    """The W&B run's settings (design: group = run folder, job type = kind, the same id after a resume)."""
-    if recipe.tracking.wandb is None:
-        return None
-    return {
-        **recipe.tracking.wandb.model_dump(),
-        "group": f"{recipe.name}-{folder.id}",
-        "job_type": stage.kind,
-        "name": f"{recipe.name}-{stage.name}-{run.fingerprint[:8]}",
-        "config": {
-            **stage.config.model_dump(mode="json"),
-            "seed": recipe.seed,
-            "model": recipe.model.model_dump(mode="json"),
-            "fingerprint": run.fingerprint,
-            "input_digests": _inputs_of(stage, made),
-            "data_digests": {name: folder_digest for name, folder_digest in _data_digests(recipe, folder, stage)},
-        },
-    }
-
-
-def _data_digests(recipe: Recipe, folder: Store, stage: Stage) -> list[tuple[str, str]]:
-    from pipeline.content import data_digest
-
-    names = sorted({name for names in stage.data.values() for name in names})
-    return [(name, data_digest(recipe.data[name], folder.contents)) for name in names]

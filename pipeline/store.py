@@ -3,6 +3,7 @@
     runs/<recipe>/recipe.yaml index.json hashes.json report.html
     runs/<recipe>/<stage>/<fingerprint 12>/
         config.yaml inputs.json state.json metrics.jsonl log.txt checkpoints/ output/ report.json manifest.json
+    runs/<recipe>/annotation/<stage>-<fingerprint 12>/     what people have sent back
 
 A manifest is written last: its presence means the stage is finished.
 """
@@ -23,12 +24,13 @@ from typing import Any
 
 from pipeline import manifest
 from pipeline.content import ContentCache, file_digest
-from pipeline.contract import ROWS, Role
+from pipeline.contract import AWAITED, ROWS, Role
 from pipeline.errors import StageFailed, UserError
 from pipeline.recipe import RUN_FILES, Recipe, dump_resolved
 from pipeline.redaction import clean, relative
 
 LOOK_SECONDS = 0.3
+RETURNED = "annotation"
 
 
 @dataclass(frozen=True)
@@ -275,8 +277,13 @@ def verify(run: StageRun) -> None:
 
 
 def rows_file(run: StageRun, role: Role) -> Path:
-    """Where a finished run whose artifact is data keeps its rows."""
-    return run.output / ROWS[role]
+    """Where a finished run whose artifact is data keeps its rows, or will when people have sent them."""
+    return (returned(run) if role in AWAITED else run.output) / ROWS[role]
+
+
+def returned(run: StageRun) -> Path:
+    """The folder for what people send back for this run's batch: beside the stages, since an artifact never changes."""
+    return run.folder.parents[1] / RETURNED / f"{run.stage}-{run.fingerprint[:12]}"
 
 
 def size(path: Path) -> int:

@@ -49,8 +49,8 @@ class Job:
     inputs: dict[str, list[dict[str, Any]]]
     data: dict[str, list[dict[str, Any]]]
     wandb: dict[str, Any] | None
-    debug: bool
-    allow_drift: bool
+    debug: bool = False
+    allow_drift: bool = False
 
     @property
     def place(self) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KINDS = {"toy": "toy", "toy-rm": "toy.reward", "toy-ppo": "toy.ppo", "toy-rows": "toy.rows"}
+KINDS = {"toy": "toy", "toy-batch": "toy.batch", "toy-rm": "toy.reward", "toy-ppo": "toy.ppo", "toy-rows": "toy.rows"}
 
 CHAIN = """\
 name: chain
