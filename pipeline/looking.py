@@ -36,8 +36,8 @@ def preview(
     loaded = load_recipe(recipe, overrides or ())
     chosen = loaded.stage(stage)
     loaded = _with_finished_rows(loaded, Store(runs, loaded), chosen)
-    if html is not None and not html.parent.is_dir():
-        raise UserError("its folder does not exist", where=str(html), remedy=f"mkdir -p {html.parent}")
+    if html is not None:
+        _check_place(html)
     found = registry.load(registry.PREVIEW)(
         chosen.name,
         chosen.kind,
@@ -51,6 +51,14 @@ def preview(
     if html is not None:
         write_atomically(html, registry.load(registry.PREVIEW_PAGE)(found))
         typer.echo(f"\npage: {html}")
+
+
+def _check_place(page: Path) -> None:
+    """A page that cannot be written is refused before the rows are read."""
+    if page.is_dir():
+        raise UserError("is a folder", where=f"--html {page}", remedy="name a file")
+    if not page.parent.is_dir():
+        raise UserError("its folder does not exist", where=f"--html {page}", remedy=f"mkdir -p {page.parent}")
 
 
 def _with_finished_rows(recipe: Recipe, store: Store, stage: Stage) -> Recipe:

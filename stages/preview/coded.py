@@ -7,7 +7,7 @@ records.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.dpo import data as dpo
@@ -34,6 +34,10 @@ class Span:
     mask: list[int]
     kept: int
 
+    def first(self, count: int) -> Span:
+        """Its first tokens."""
+        return Span(self.label, self.ids[:count], self.mask[:count], min(self.kept, count))
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -43,6 +47,8 @@ class Coded:
     length: int  # tokens, as the stage holds it against its limit
     left_out: str = ""
     notes: tuple[str, ...] = ()
+    num_pairs: int = 0  # of a better and a worse answer, that the loss reads
+    num_pairs_left_out: int = 0  # for their length
 
     @property
     def num_counted(self) -> int:
@@ -93,19 +99,30 @@ def _sft(config: Any, chat: Chat, record: Instruction) -> Coded:
 
 
 def _rm(config: Any, chat: Chat, record: Comparison) -> Coded:
-    """The score is read at the last token of each completion, and nothing else counts."""
-    item = loss_of(config).reads(rm.encode(record, chat))
+    item = rm.encode(record, chat)
+    read = loss_of(config).reads(item)
+    coded = _ranked(config, record, read)
+    if fewer := len(item.rankings) - len(read.rankings):
+        note = f"{fewer} of {len(item.rankings)} rankings left out: this loss reads none with a tie"
+        coded = replace(coded, notes=(*coded.notes, note))
+    return coded
+
+
+def _rm_judged(config: Any, chat: Chat, record: Comparison) -> Coded:
+    """On the held-out side every ranking is read, whatever the loss."""
+    return _ranked(config, record, rm.encode(record, chat))
+
+
+def _ranked(config: Any, record: Comparison, item: rm.Ranked) -> Coded:
     why = NO_ORDER if not item.is_useful else f"{TOO_LONG} max_length" if item.longest > config.max_length else ""
     spans = [_span("prompt", item.prompt, 0)]
     for label, place in _by_rank(record):
         ids = item.completions[place]
-        mask = [0] * (len(ids) - 1) + [int(not why)]
-        spans.append(Span(label, ids, mask, len(ids)))
-    notes = ["the score is read at the last token of each completion"]
-    notes += [f"{len(item.pairs)} pairs of a better and a worse completion" + _more(len(item.ties), "tied pairs")]
-    if fewer := len(record.rankings) - len(item.rankings):
-        notes.append(f"{fewer} of {len(record.rankings)} rankings left out: this loss reads none with a tie")
-    return Coded(tuple(spans), item.longest, why, tuple(notes))
+        spans.append(Span(label, ids, [0] * (len(ids) - 1) + [int(not why)], len(ids)))
+    pairs = f"{_some(len(item.pairs), 'pair')} of a better and a worse completion"
+    ties = f", {_some(len(item.ties), 'tied pair')}" if item.ties else ""
+    notes = ("the score is read at the last token of each completion", pairs + ties)
+    return Coded(tuple(spans), item.longest, why, notes, 0 if why else len(item.pairs))
 
 
 def _dpo(config: Any, chat: Chat, record: Comparison) -> Coded:
@@ -113,7 +130,9 @@ def _dpo(config: Any, chat: Chat, record: Comparison) -> Coded:
     places = dpo.chosen_pairs(record, config.pairs_per_prompt)
     pairs = {place: dpo.encode(chat, record, *place) for place in places}
     used = [place for place in places if pairs[place].longest <= config.max_length]
-    encoded = {p: ids for place, pair in pairs.items() for p, ids in zip(place, (pair.chosen, pair.rejected), strict=True)}
+    encoded = {
+        p: ids for place, pair in pairs.items() for p, ids in zip(place, (pair.chosen, pair.rejected), strict=True)
+    }
     prompt = next(iter(pairs.values())).prompt if pairs else chat.prompt_ids(record.prompt)
     counted = {p for place in used for p in place}
     spans = [_span("prompt", prompt, 0)]
@@ -122,11 +141,11 @@ def _dpo(config: Any, chat: Chat, record: Comparison) -> Coded:
         spans.append(_span(label if place in counted else f"{label}, in no pair", ids, int(place in counted)))
     why = NO_ORDER if not pairs else "" if used else f"{TOO_LONG} max_length"
     told = ", ".join(f"{winner + 1} over {loser + 1}" for winner, loser in used)
-    notes = [f"{len(used)} pairs" + (f" (completion {told})" if told else "")]
+    notes = [_some(len(used), "pair") + (f": completion {told}" if told else "")]
     if dropped := len(places) - len(used):
-        notes.append(f"{dropped} pairs left out: longer than max_length {config.max_length}")
+        notes.append(f"{_some(dropped, 'pair')} left out: longer than max_length {config.max_length}")
     longest = max((pair.longest for pair in pairs.values()), default=sum(len(span.ids) for span in spans[:2]))
-    return Coded(tuple(spans), longest, why, tuple(notes))
+    return Coded(tuple(spans), longest, why, tuple(notes), len(used), dropped)
 
 
 def _ppo(config: Any, chat: Chat, record: Prompt) -> Coded:
@@ -182,8 +201,8 @@ def _ranks(ranks: tuple[int | None, ...]) -> str:
     return f"ranks {told}" if len(ranks) > 1 else f"rank {told}"
 
 
-def _more(count: int, what: str) -> str:
-    return f", {count} {what}" if count else ""
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 _PROMPTS = Reading(_ppo, lambda config: int(config.max_prompt_length), "max_prompt_length")
@@ -192,7 +211,7 @@ _RM = Reading(_rm, lambda config: int(config.max_length), "max_length")
 READINGS = {
     ("sft", "data"): Reading(_sft, lambda config: int(config.max_length), "max_length", cuts=True),
     ("rm", "data"): _RM,
-    ("rm", "eval_data"): Reading(_rm, _RM.limit, "max_length", side="heldout"),
+    ("rm", "eval_data"): Reading(_rm_judged, _RM.limit, "max_length", side="heldout"),
     ("dpo", "data"): Reading(_dpo, lambda config: int(config.max_length), "max_length"),
     **{(kind, "data"): _PROMPTS for kind in ("ppo", "rloo", "grpo")},
     **{(kind, "ptx_data"): _REMEMBERED for kind in ("ppo", "rloo", "grpo")},

@@ -75,7 +75,11 @@ def figures(config: Any, reading: Reading, read: Read, seed: int) -> list[tuple[
     told.append(("tokens a row", _lengths(coded, reading.limit(config), reading.limit_name)))
     if reading.cuts:
         told.append(("cut", _cut(coded, reading.limit_name)))
-    told += _counted(coded)
+    if reading.side != "heldout":
+        told += _counted(coded)
+    if pairs := sum(row.num_pairs for row in coded):
+        left_out = sum(row.num_pairs_left_out for row in coded)
+        told.append(("pairs", f"{pairs:,}" + (f"; left out, too long: {left_out:,}" if left_out else "")))
     if getattr(config, "packing", False) and reading.cuts:
         told.append(("packing", _packing(coded, config.max_length, seed)))
     return told
@@ -83,9 +87,7 @@ def figures(config: Any, reading: Reading, read: Read, seed: int) -> list[tuple[
 
 def _left_out(read: Read) -> str:
     """Rows that the stage does not use, by reason."""
-    reasons = Counter(
-        "refused by the chat template" if row.coded is None else row.coded.left_out for row in read.rows
-    )
+    reasons = Counter("refused by the chat template" if row.coded is None else row.coded.left_out for row in read.rows)
     reasons.pop("", None)
     return "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "none"
 
@@ -118,4 +120,5 @@ def _packing(coded: Sequence[Coded], max_length: int, seed: int) -> str:
     rows = [Encoded(s.ids[: s.kept], s.mask[: s.kept]) for row in coded for s in row.spans]
     items = packed(rows, max_length, seed)
     full = sum(len(row.input_ids) for row in rows) / (len(items) * max_length)
-    return f"{len(rows):,} rows in {len(items):,} items of at most {max_length:,} tokens, {full:.0%} full; no row sees another"
+    shape = f"{len(rows):,} rows in {len(items):,} items of at most {max_length:,} tokens"
+    return f"{shape}, {full:.0%} full; no row sees another"

@@ -15,9 +15,10 @@ from typing import Any
 from stages.modeling.chat import Chat
 from stages.preview.coded import Span
 
-BEGIN, END, BETWEEN, NEWLINE = "⟦", "⟧", "¦", "↵"  # around what counts, between tokens, for a line's end
+BEGIN, END, BETWEEN = "⟦", "⟧", "¦"  # around what counts in the loss, between tokens
+NEWLINE, TAB = "↵", "⇥"
 OPEN, CLOSE = "⟨", "⟩"  # around a tag
-OURS = frozenset((BEGIN, END, BETWEEN, NEWLINE, OPEN, CLOSE))
+OURS = frozenset((BEGIN, END, BETWEEN, NEWLINE, TAB, OPEN, CLOSE))
 # Control, format (bidi marks, zero-width), surrogate, private, unassigned; line and paragraph separators.
 HIDDEN_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 # Invisible, and letters or marks by category: fillers, variation selectors (they can smuggle text), braille's blank.
@@ -62,7 +63,7 @@ def pieces(chat: Chat, span: Span) -> list[Piece]:
 def tagged(text: str) -> list[tuple[str, bool]]:
     """The text in parts, with True for a part that is the tag of one hidden character, such as `⟨U+202E⟩`.
 
-    A line's end is a part of its own, `↵` and a newline.
+    A line's end is `↵` and a newline; a tab is `⇥`.
     """
     parts: list[tuple[str, bool]] = []
     plain = ""
@@ -86,6 +87,8 @@ def visible(text: str) -> str:
 def _tag(character: str) -> str | None:
     if character == "\n":
         return f"{NEWLINE}\n"
+    if character == "\t":
+        return TAB
     if " " <= character <= "~":
         return None
     category = unicodedata.category(character)

@@ -12,10 +12,12 @@ from typing import Any
 
 from pipeline.contract import ModelConfig, Source
 from stages.modeling.chat import Chat, load_chat
+from stages.preview.checks import CHECKS, case_of, found_in
 from stages.preview.coded import reading_of
 from stages.preview.figures import Read, ReadRow, figures, read_rows
 from stages.preview.pieces import Piece, pieces
-from stages.preview.warnings import CHECKS, case_of, found_in
+
+MOST_CUT = 200  # tokens shown of what truncation removes
 
 
 @dataclass(frozen=True)
@@ -111,21 +113,28 @@ def _chosen(chat: Chat, read: Read, count: int) -> tuple[list[Row], list[Warned]
     shown = list(range(min(count, len(read.rows))))
     for _, _, places in found:
         if not set(places) & set(shown):
-            shown.append(places[0])
+            shown.append(min(places, key=lambda place: _length(read.rows[place])))
     return [_row(chat, read.rows[place]) for place in shown], warned
 
 
+def _length(one: ReadRow) -> int:
+    return one.coded.length if one.coded else 0
+
+
 def _row(chat: Chat, one: ReadRow) -> Row:
+    refusal = f"refused: {one.refusal.problem}" if one.refusal else ""
     if one.coded is None:
-        assert one.refusal is not None, "a row that is not encoded was refused"
-        return Row(one.number, one.record.id, one.source, [], 0, 0, f"refused: {one.refusal.problem}", [])
+        return Row(one.number, one.record.id, one.source, [], 0, None, refusal, [])
+    notes = list(one.coded.notes)
+    if hidden := sum(max(0, len(span.ids) - span.kept - MOST_CUT) for span in one.coded.spans):
+        notes.append(f"{hidden:,} more tokens that truncation removes are not shown")
     return Row(
         one.number,
         one.record.id,
         one.source,
-        [Part(span.label, pieces(chat, span)) for span in one.coded.spans],
+        [Part(span.label, pieces(chat, span.first(span.kept + MOST_CUT))) for span in one.coded.spans],
         one.coded.length,
         None if one.record.kind == "prompt" else one.coded.num_counted,
         one.coded.left_out,
-        one.coded.notes,
+        notes,
     )

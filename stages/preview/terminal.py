@@ -15,7 +15,7 @@ COUNTS = ("black on green", "black on bright_green")  # two that alternate from 
 CONTEXT = ("default on default", "dim")
 SPECIAL = "bold magenta"
 TAG = "bold yellow"
-CUT = "red strike"
+CUT = ("red strike", "dim red strike")
 EXAMPLES = 5  # row numbers named by a warning
 Shown = Callable[[Sequence[Piece]], Text]
 
@@ -89,7 +89,7 @@ def _coloured(pieces: Sequence[Piece]) -> Text:
     """Tokens in two shades that alternate; on green those that count in the loss."""
     line = Text()
     for number, piece in enumerate(pieces):
-        style = CUT if piece.cut else (COUNTS if piece.counts else CONTEXT)[number % 2]
+        style = (CUT if piece.cut else COUNTS if piece.counts else CONTEXT)[number % 2]
         if piece.is_special and not piece.cut:
             style = f"bold {style}" if piece.counts else SPECIAL
         for text, is_tag in tagged(piece.text):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pipeline.errors import ModelError
@@ -75,7 +76,7 @@ def found_in(case: Case) -> list[str]:
 
 
 def _doubled(ids: Sequence[int], token: int | None) -> bool:
-    return token is not None and any(one == other == token for one, other in zip(ids, ids[1:], strict=False))
+    return token is not None and any(one == other == token for one, other in pairwise(ids))
 
 
 def _begin_is_doubled(case: Case) -> bool:
