@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pipeline import __version__
+from pipeline import __version__, looking
 from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, StageFailed, UserError
 from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
@@ -146,6 +146,9 @@ def gc(
     _say_table(("where", "MB", "why"), rows)
     total = sum(item.num_bytes for item in found if not item.in_use)
     _say(f"{total / 1e6:.1f} MB {'freed' if delete else 'in all; --delete removes it'}")
+
+
+app.command()(looking.preview)
 
 
 @app.command()

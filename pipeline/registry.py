@@ -40,6 +40,9 @@ BUILT_IN = {
 }
 
 CHECK_DATA = "stages.formats.check:check"
+PREVIEW = "stages.preview.preview:preview"
+PREVIEW_TERMINAL = "stages.preview.terminal:show"
+PREVIEW_PAGE = "stages.preview.page:render"
 CHECKPOINT_DAMAGE = "stages.checkpoint.store:damage"
 CHECK_TASK = "stages.evaluate.checks:check_task"
 

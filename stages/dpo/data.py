@@ -36,14 +36,8 @@ def read_pairs(config: Config, context: Context, chat: Chat, side: Side, limit: 
     pairs: list[Pair] = []
     too_long = 0
     for record in records:
-        own = [
-            (ranking.ranks[loser] - ranking.ranks[winner], winner, loser)  # type: ignore[operator]
-            for ranking in record.rankings
-            for winner, loser in ranking_pairs(ranking.ranks)
-        ]
-        own.sort(key=lambda pair: -pair[0])
-        for _, winner, loser in own[:limit]:
-            pair = _encode(chat, record, winner, loser)
+        for winner, loser in chosen_pairs(record, limit):
+            pair = encode(chat, record, winner, loser)
             if pair.longest > config.max_length:
                 too_long += 1
             else:
@@ -59,11 +53,23 @@ def read_pairs(config: Config, context: Context, chat: Chat, side: Side, limit: 
     return pairs
 
 
+def chosen_pairs(record: Comparison, limit: int | None) -> list[tuple[int, int]]:
+    """Positions of winner and loser in every ranking, the furthest apart first; with a limit, that many."""
+    own = [
+        (ranking.ranks[loser] - ranking.ranks[winner], winner, loser)  # type: ignore[operator]
+        for ranking in record.rankings
+        for winner, loser in ranking_pairs(ranking.ranks)
+    ]
+    own.sort(key=lambda pair: -pair[0])
+    return [(winner, loser) for _, winner, loser in own[:limit]]
+
+
+def encode(chat: Chat, record: Comparison, winner: int, loser: int) -> Pair:
+    """One pair as ids."""
+    chosen, rejected = (chat.completion_ids(record.prompt, record.completions[i]) for i in (winner, loser))
+    return Pair(record.id, chat.prompt_ids(record.prompt), chosen, rejected)
+
+
 def both_sides(pairs: Sequence[Pair]) -> Sequences:
     """All winners, then all losers; a prompt is computed once for both."""
     return Sequences([pair.prompt for pair in pairs] * 2, [p.chosen for p in pairs] + [p.rejected for p in pairs])
-
-
-def _encode(chat: Chat, record: Comparison, winner: int, loser: int) -> Pair:
-    chosen, rejected = (chat.completion_ids(record.prompt, record.completions[i]) for i in (winner, loser))
-    return Pair(record.id, chat.prompt_ids(record.prompt), chosen, rejected)

@@ -74,7 +74,7 @@ class Chat:
 
     def prompt_ids(self, messages: Messages, tools: Sequence[Any] | None = None) -> list[int]:
         """The conversation and the assistant's header, ready for a completion."""
-        return self._tokenize(self._render(messages, tools, open_turn=True))
+        return self._tokenize(self.render(messages, tools, open_turn=True))
 
     def completion_ids(self, prompt: Messages, completion: str, tools: Sequence[Any] | None = None) -> list[int]:
         """The completion's tokens, the end-of-turn token last."""
@@ -94,12 +94,12 @@ class Chat:
         mask: list[int] = []
         rendered = ""
         for turn in trained:
-            opened = self._render(messages[:turn], tools, open_turn=True)
+            opened = self.render(messages[:turn], tools, open_turn=True)
             context = self._tokenize(self._rest(opened, rendered))
             answer = self._turn_ids(messages[:turn], messages[turn], tools)
             ids += context + answer
             mask += [0] * len(context) + [1] * len(answer)
-            closed = self._render(messages[: turn + 1], tools)
+            closed = self.render(messages[: turn + 1], tools)
             rendered = closed[: len(closed) - len(self._after_end(closed))]
         return Encoded(ids, mask)
 
@@ -107,9 +107,28 @@ class Chat:
         """Text without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
+    def render(self, messages: Messages, tools: Sequence[Any] | None = None, open_turn: bool = False) -> str:
+        """The text that the template makes of a conversation, with the assistant's header where the turn is open."""
+        try:
+            with _no_longer_than(TEMPLATE_SECONDS):
+                return str(
+                    self.tokenizer.apply_chat_template(
+                        [dict(message) for message in messages],
+                        tools=list(tools) if tools else None,
+                        tokenize=False,
+                        add_generation_prompt=open_turn,
+                    )
+                )
+        except Exception as error:  # templates raise jinja2's and their own errors, by name unknown here
+            raise ModelError(
+                f"the chat template refused a conversation: {first_line(error)}",
+                where=self.tokenizer.name_or_path,
+                remedy="check its roles (some templates have no system or tool turn)",
+            ) from error
+
     def _turn_ids(self, before: Messages, turn: Mapping[str, Any], tools: Sequence[Any] | None) -> list[int]:
-        opened = self._render(before, tools, open_turn=True)
-        closed = self._render([*before, turn], tools)
+        opened = self.render(before, tools, open_turn=True)
+        closed = self.render([*before, turn], tools)
         ids = self._tokenize(self._rest(closed, opened))
         if self.end_of_turn not in ids:
             raise ModelError(
@@ -135,24 +154,6 @@ class Chat:
         token = self.tokenizer.convert_ids_to_tokens(self.end_of_turn)
         return text[text.rindex(token) + len(token) :]
 
-    def _render(self, messages: Messages, tools: Sequence[Any] | None = None, open_turn: bool = False) -> str:
-        try:
-            with _no_longer_than(TEMPLATE_SECONDS):
-                return str(
-                    self.tokenizer.apply_chat_template(
-                        [dict(message) for message in messages],
-                        tools=list(tools) if tools else None,
-                        tokenize=False,
-                        add_generation_prompt=open_turn,
-                    )
-                )
-        except Exception as error:  # templates raise jinja2's and their own errors, by name unknown here
-            raise ModelError(
-                f"the chat template refused a conversation: {first_line(error)}",
-                where=self.tokenizer.name_or_path,
-                remedy="check its roles (some templates have no system or tool turn)",
-            ) from error
-
     def _tokenize(self, text: str) -> list[int]:
         """Never adds special tokens: the template has written them."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -160,8 +161,8 @@ class Chat:
     def _find_end_of_turn(self) -> int:
         """The stop token with which the template closes an assistant turn."""
         before = [{"role": "user", "content": "a"}]
-        opened = self._render(before, open_turn=True)
-        ids = self._tokenize(self._rest(self._render([*before, {"role": "assistant", "content": "b"}]), opened))
+        opened = self.render(before, open_turn=True)
+        ids = self._tokenize(self._rest(self.render([*before, {"role": "assistant", "content": "b"}]), opened))
         found = [token for token in ids if token in self.stop_ids]
         if not found:
             raise ModelError(

@@ -51,6 +51,11 @@ class Ranked:
         return [[position for _, position in sorted(own)] for own in untied]
 
     @property
+    def is_useful(self) -> bool:
+        """Whether its rankings say anything that can be learnt."""
+        return bool(self.pairs or self.ties)
+
+    @property
     def longest(self) -> int:
         """Tokens of the prompt with its longest completion."""
         return len(self.prompt) + max(len(completion) for completion in self.completions)
@@ -110,9 +115,9 @@ def read_comparisons(
     """All comparisons of one side of the split, encoded once each; `reads` says what of them can be used."""
     field = "eval_data" if side == "heldout" and context.data.get("eval_data") else "data"
     records = read_input(context, field, "comparison", side)
-    given = [_encode(record, chat) for record in records]
+    given = [encode(record, chat) for record in records]
     items = [reads(item) for item in given]
-    useful = [i for i, item in enumerate(items) if item.pairs or item.ties]
+    useful = [i for i, item in enumerate(items) if item.is_useful]
     fitting = [i for i in useful if items[i].longest <= max_length]
     if not fitting:
         raise DataError(
@@ -162,6 +167,7 @@ def judgements(items: Sequence[Ranked], device: torch.device | str = "cpu") -> J
     )
 
 
-def _encode(record: Comparison, chat: Chat) -> Ranked:
+def encode(record: Comparison, chat: Chat) -> Ranked:
+    """The comparison as ids."""
     completions = [chat.completion_ids(record.prompt, text) for text in record.completions]
     return Ranked(chat.prompt_ids(record.prompt), completions, record.rankings)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 from pipeline.contract import Artifact, Context, Result, Table
 from pipeline.errors import DataError
-from stages.checkpoint.streams import permutation
 from stages.evaluate.answers import ask, before_after, heldout_questions, measure, told
 from stages.formats.inputs import read_input
 from stages.formats.records import Instruction
@@ -23,6 +22,7 @@ from stages.modeling.publish import publish_policy
 from stages.rollout.score import encoded_logprobs, in_batches, logprobs
 from stages.rollout.sequences import Sequences
 from stages.sft.config import Config, rate
+from stages.sft.data import encode, packed, truncate
 from stages.training.loop import Objective, Settings, fit, schedule
 from stages.training.processes import Processes
 
@@ -34,8 +34,8 @@ def run(config: Config, context: Context) -> Result:
     chat = load_chat(context.model)
     train_rows = read_input(context, "data", "instruction", "train")
     heldout_rows = read_input(context, "data", "instruction", "heldout")
-    encoded = [chat.encode(row.messages, row.tools, config.loss_on) for row in train_rows]
-    kept = [_truncate(row, config.max_length) for row in encoded]
+    encoded = [encode(chat, row, config) for row in train_rows]
+    kept = [truncate(row, config.max_length) for row in encoded]
     cut = _check_tokens(encoded, kept, chat, config, context)
     heldout = _sequences(chat, heldout_rows, config.max_length)
 
@@ -85,12 +85,8 @@ def _check_tokens(
     }
 
 
-def _truncate(row: Encoded, max_length: int) -> Encoded:
-    return Encoded(row.input_ids[:max_length], row.completion_mask[:max_length])
-
-
 def _train(config: Config, context: Context, backbone: Backbone, rows: Sequence[Encoded]) -> None:
-    items = _packed(rows, config.max_length, context.seed) if config.packing else [[row] for row in rows]
+    items = packed(rows, config.max_length, context.seed) if config.packing else [[row] for row in rows]
 
     def backward(part: list[int], total: float) -> dict[str, float]:
         loss = -encoded_logprobs(backbone, ROLE, [row for item in part for row in items[item]]).sum() / total
@@ -112,20 +108,6 @@ def _train(config: Config, context: Context, backbone: Backbone, rows: Sequence[
     )
     with backbone.learning(ROLE, config.gradient_checkpointing):
         fit(settings, Objective(lambda item: sum(row.num_trained for row in items[item]), backward, ["loss"]), context)
-
-
-def _packed(rows: Sequence[Encoded], max_length: int, seed: int) -> list[list[Encoded]]:
-    """Rows in a random order, several to an item of at most max_length tokens: steps of more even size."""
-    items: list[list[Encoded]] = []
-    room = 0
-    for index in permutation(len(rows), seed, "sft", "packing"):
-        length = len(rows[index].input_ids)
-        if length > room:
-            items.append([])
-            room = max_length
-        items[-1].append(rows[index])
-        room -= length
-    return items
 
 
 def _evaluate(config: Config, context: Context, chat: Chat, rows: Sequences, cut: dict[str, float]) -> Result:

@@ -1,0 +1,104 @@
+"""`posttune preview`: what a stage's rows become before anything is trained on them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import registry
+from pipeline.contract import Source, TaskConfig
+from pipeline.errors import UserError
+from pipeline.graph import Stage, input_fields
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.store import Store, write_atomically
+
+
+def preview(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")],
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="A stage that reads data.")],
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, help="Rows to show in full.")] = 3,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the same as one HTML page, too.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: sft.max_length=512.")
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where run folders live.")] = (
+        Path("runs")
+    ),
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Show, token by token, what the model will see of a stage's rows, which tokens count, and what is wrong."""
+    loaded = load_recipe(recipe, overrides or ())
+    chosen = loaded.stage(stage)
+    loaded = _with_finished_rows(loaded, Store(runs, loaded), chosen)
+    if html is not None:
+        _check_place(html)
+    found = registry.load(registry.PREVIEW)(
+        chosen.name,
+        chosen.kind,
+        chosen.config,
+        model=loaded.model,
+        seed=loaded.seed,
+        sources=_sources(loaded, chosen),
+        rows=rows,
+    )
+    registry.load(registry.PREVIEW_TERMINAL)(found, sys.stdout)
+    if html is not None:
+        write_atomically(html, registry.load(registry.PREVIEW_PAGE)(found))
+        typer.echo(f"\npage: {html}")
+
+
+def _check_place(page: Path) -> None:
+    """A page that cannot be written is refused before the rows are read."""
+    if page.is_dir():
+        raise UserError("is a folder", where=f"--html {page}", remedy="name a file")
+    if not page.parent.is_dir():
+        raise UserError("its folder does not exist", where=f"--html {page}", remedy=f"mkdir -p {page.parent}")
+
+
+def _with_finished_rows(recipe: Recipe, store: Store, stage: Stage) -> Recipe:
+    """The recipe with the rows that finished stages wrote; UserError where one is still to write them."""
+    from pipeline import plan as planning
+
+    if stage.rows_from:
+        for step in planning.plan(recipe, store, sorted(stage.rows_from)):
+            if step.action == "skip":
+                recipe = planning.with_rows(recipe, store, step)
+    for name in (name for names in stage.data.values() for name in names):
+        if writer := recipe.data[name].from_stage:
+            raise UserError(
+                f"the stage '{writer}' writes its rows, and has not made them yet under these settings",
+                where=f"{recipe.path}: data.{name}",
+                remedy=f"posttune run {recipe.path} {writer}",
+            )
+    return recipe
+
+
+def _sources(recipe: Recipe, stage: Stage) -> dict[str, tuple[str, list[Source]]]:
+    """Record kind and sources of each data field; a field that names what another one names is shown once."""
+    found: dict[str, tuple[str, list[Source]]] = {}
+    seen: set[tuple[str, Sequence[str]]] = set()
+    for field, mark in input_fields(type(stage.config)):
+        names = stage.data.get(field, ())
+        if mark.records and names and (mark.records, names) not in seen:
+            seen.add((mark.records, names))
+            found[field] = (mark.records, [_source(recipe, name) for name in names])
+    if not found:
+        reads = [name for name, other in recipe.stages.items() if any(other.data.values())]
+        raise UserError(
+            f"the stage '{stage.name}' reads no rows",
+            where=str(recipe.path),
+            remedy=f"name one that does: {', '.join(reads)}" if reads else "no stage of this recipe does",
+        )
+    return found
+
+
+def _source(recipe: Recipe, name: str) -> Source:
+    config: Any = recipe.data[name]
+    task = recipe.tasks.get(config.task or "", TaskConfig())
+    return Source(name, config, task, recipe.heldout_fraction, recipe.split_salt)
