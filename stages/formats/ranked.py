@@ -1,11 +1,12 @@
 """K-wise comparisons: {"prompt", "completions"} with "rankings" (canonical), "ranks" or "scores".
 
-Rank 1 is best; a higher score is better.
+Rank 1 is best; a higher score is better. A canonical ranking may have a "weight": how much its votes count, usually 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -51,7 +52,8 @@ def _ranking(value: Any, count: int, field: str) -> Ranking:
             remedy='write {"annotator": "ann", "ranks": [1, 2]}',
         )
     ranks = rules.need(value, "ranks", field)
-    return rules.ranked(rules.need(value, "annotator", field), ranks, count, f"{field}.ranks")
+    ranking = rules.ranked(rules.need(value, "annotator", field), ranks, count, f"{field}.ranks")
+    return replace(ranking, weight=rules.weight(value.get("weight"), f"{field}.weight"))
 
 
 def _check_direction(ranks: Sequence[int | None], by_score: Sequence[int | None]) -> None:

@@ -79,6 +79,7 @@ class Ranking:
 
     annotator: str
     ranks: tuple[int | None, ...]
+    weight: float = 1.0  # of the annotator's votes among others'; 0: not heard. Read by losses that count votes alone
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,19 @@ def dense(numbers: Sequence[float | None]) -> tuple[int | None, ...]:
     return tuple(None if value is None else order[value] for value in numbers)
 
 
+def weight(value: Any, field: str) -> float:
+    """How much a ranking's votes count: 1 where the row does not say."""
+    if value is None:
+        return 1.0
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise DataError(
+            f"is {describe(value)}; a number from 0 is allowed",
+            where=field,
+            remedy="give 1 for a usual vote, more or less for one that counts more or less, 0 for one not to be heard",
+        )
+    return float(value)
+
+
 def _numbers(values: Any, count: int, field: str) -> list[float | None]:
     given = listed(values, field)
     if len(given) != count:

@@ -78,6 +78,22 @@ def kwise_with_soft_ties(
     return group_mean(torch.where(tied_P, soft_tie(first_P, second_P), ordered_P), group_P)
 
 
+def kwise_soft_bradley_terry(
+    scores_N: Tensor, pairs_P2: Tensor, share_P: Tensor, weight_P: Tensor, group_P: Tensor
+) -> Tensor:
+    """Bradley-Terry on shares of votes: -p log sigmoid(d) - (1 - p) log sigmoid(-d), weighed within a prompt; loss_G.
+
+    d = score of the first less that of the second; share_P: p in [0, 1], the share of votes for the first, so that the
+    best d is log(p / (1 - p)): people's doubt is learnt too. weight_P > 0: the pair's among its prompt's, whose loss is
+    the weighted mean; only ratios within a prompt matter. pairs_P2 and group_P as in kwise_bradley_terry, with each
+    pair once; that loss is this one where all shares are 1 and all weights equal. Raises ValueError as it does.
+    """
+    first_P, second_P = (scores_N[index_P] for index_P in pairs_P2.unbind(-1))
+    difference_P = first_P - second_P
+    loss_P = -share_P * logsigmoid(difference_P) - (1 - share_P) * logsigmoid(-difference_P)
+    return group_mean(weight_P * loss_P, group_P) / group_mean(weight_P, group_P)
+
+
 def kwise_rao_kupper(scores_N: Tensor, pairs_P2: Tensor, group_P: Tensor, tied_P: Tensor, theta: float) -> Tensor:
     """As kwise_bradley_terry under rao_kupper's model: -log P(tie) where tied_P is True, else -log P(wins). loss_G.
 

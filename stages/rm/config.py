@@ -9,12 +9,14 @@ from pydantic import Field, model_validator
 from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
-LossType = Literal["bradley_terry", "plackett_luce"]
+LossType = Literal["bradley_terry", "soft_bradley_terry", "plackett_luce"]
 Ties = Literal["drop", "soft", "rao_kupper"]
 READS: dict[tuple[LossType, Ties], tuple[str, ...]] = {  # what goes together, and which further settings it reads
     ("bradley_terry", "drop"): ("label_smoothing",),
     ("bradley_terry", "soft"): ("label_smoothing",),
     ("bradley_terry", "rao_kupper"): ("theta",),
+    ("soft_bradley_terry", "drop"): (),
+    ("soft_bradley_terry", "soft"): (),
     ("plackett_luce", "drop"): (),
 }
 
@@ -30,7 +32,8 @@ class Config(Saving):
     eval_data: Annotated[Names | None, Input(records="comparison", default="data")] = (
         None  # its held-out side is judged
     )
-    loss_type: LossType = "bradley_terry"  # of every pair (Ouyang et al. 2022), or of the ranking as K - 1 choices
+    # Of every annotator's pairs (Ouyang et al. 2022); of each pair's share of weighted votes; of a ranking as choices.
+    loss_type: LossType = "bradley_terry"
     ties: Ties = "drop"  # soft: half a win for each; rao_kupper: a tie has a probability of its own
     label_smoothing: float | None = Field(None, gt=0, lt=0.5)  # the share of rankings believed wrong
     theta: float | None = Field(None, gt=1)  # for rao_kupper: (theta - 1) / (theta + 1) of equally good answers tie

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from pipeline.contract import Context
 from pipeline.errors import DataError
+from stages.annotation.votes import Votes, votes
 from stages.formats.inputs import read_input
 from stages.formats.load import Side
 from stages.formats.records import Comparison, Ranking
@@ -44,6 +46,11 @@ class Ranked:
         return [pair for ranking in self.rankings for pair in tied_pairs(ranking.ranks)] if self.keep_ties else []
 
     @cached_property
+    def votes(self) -> list[Votes]:
+        """What all annotators say of each pair, once a pair."""
+        return votes(self.rankings, self.keep_ties)
+
+    @cached_property
     def orders(self) -> list[list[int]]:
         """Positions of the completions that an annotator ranked, best first, of each ranking without ties."""
         given = [[(r, i) for i, r in enumerate(ranking.ranks) if r is not None] for ranking in self.rankings]
@@ -70,10 +77,16 @@ class Comparisons:
     num_too_long: int
     num_tied_pairs: int = 0  # of the comparisons that are used
     num_tied_rankings: int = 0
+    num_unheard: int = 0  # rankings of weight 0
 
     @property
     def num_pairs(self) -> int:
         return sum(len(item.pairs) for item in self.ranked)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether some annotator's ranking counts more or less than another's."""
+        return any(ranking.weight != 1 for item in self.ranked for ranking in item.rankings)
 
     @property
     def num_tokens(self) -> int:
@@ -95,7 +108,19 @@ class Comparisons:
             left_out += f", {self.num_tied_pairs} tied pairs"
         if self.num_tied_rankings:
             left_out += f", {self.num_tied_rankings} rankings with a tie"
+        if self.num_unheard:
+            left_out += f", {self.num_unheard} rankings of weight 0"
         return f"{len(self.ranked)} comparisons, {self.num_pairs} pairs, {self.num_tokens} tokens" + left_out
+
+
+@dataclass(frozen=True)
+class Voted:
+    """Each pair of completions once, with the share of votes for the first and the pair's weight in its prompt."""
+
+    pairs_P2: Tensor
+    share_P: Tensor
+    weight_P: Tensor
+    group_P: Tensor
 
 
 @dataclass(frozen=True)
@@ -107,6 +132,7 @@ class Judgements:
     group_P: Tensor  # the prompt of each pair, counted from 0
     orders: list[Tensor]  # O whole rankings, best first
     group_O: Tensor
+    voted: Voted
 
 
 def read_comparisons(
@@ -127,12 +153,14 @@ def read_comparisons(
             remedy="rank some completions apart, or raise max_length",
         )
     used = [items[i] for i in fitting]
+    unread = [r for i in fitting for r in given[i].rankings if r not in items[i].rankings]
     return Comparisons(
         used,
         num_tied=len(items) - len(useful),
         num_too_long=len(useful) - len(fitting),
         num_tied_pairs=sum(len(tied_pairs(r.ranks)) for item in used if not item.keep_ties for r in item.rankings),
-        num_tied_rankings=sum(len(given[i].rankings) - len(items[i].rankings) for i in fitting),
+        num_tied_rankings=sum(ranking.weight > 0 for ranking in unread),
+        num_unheard=sum(ranking.weight == 0 for ranking in unread),
     )
 
 
@@ -164,6 +192,18 @@ def judgements(items: Sequence[Ranked], device: torch.device | str = "cpu") -> J
         group_P=torch.tensor(group_of_pair, device=device),
         orders=orders,
         group_O=torch.tensor(group_of_order, device=device),
+        voted=_voted(items, device),
+    )
+
+
+def _voted(items: Sequence[Ranked], device: torch.device | str) -> Voted:
+    starts = [0, *accumulate(len(item.completions) for item in items)]
+    found = [(group, starts[group], vote) for group, item in enumerate(items) for vote in item.votes]
+    return Voted(
+        pairs_P2=torch.tensor([(start + v.first, start + v.second) for _, start, v in found], device=device),
+        share_P=torch.tensor([v.share for _, _, v in found], device=device),
+        weight_P=torch.tensor([v.weight for _, _, v in found], device=device),
+        group_P=torch.tensor([group for group, _, _ in found], device=device),
     )
 
 

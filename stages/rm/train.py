@@ -46,6 +46,8 @@ def run(config: Config, context: Context) -> Result:
     train = read_comparisons(context, chat, "train", config.max_length, loss_of(config).reads)
     heldout = read_comparisons(context, chat, "heldout", config.max_length)
     context.say(train.describe())
+    if train.has_weights and not loss_of(config).counts_votes:
+        context.say(f"loss_type {config.loss_type} does not read the rankings' weights: soft_bradley_terry does")
 
     member = context if config.seed is None else replace(context, seed=config.seed)
     backbone = open_backbone(context.model)

@@ -112,6 +112,11 @@ def test_formats_import_neither_torch_nor_transformers() -> None:
     assert offenders("stages/formats", roots={"stages"}, but=("stages.formats",)) == []
 
 
+def test_annotation_imports_neither_torch_nor_transformers() -> None:
+    assert offenders("stages/annotation", roots={"torch", "transformers", "trl", "peft"}) == []
+    assert offenders("stages/annotation", roots={"stages"}, but=("stages.annotation", "stages.formats")) == []
+
+
 def test_product_uses_nothing_of_trl() -> None:
     assert offenders("stages", roots={"trl"}) == []
 

@@ -20,6 +20,10 @@ def ranks(values, completions=("a", "b", "c"), **more):
     return "ranked", {"prompt": "Hi", "completions": list(completions), "ranks": values} | more
 
 
+def weighed(weight):
+    return ranks(None, rankings=[{"annotator": "ann", "ranks": [1, 2, 3], "weight": weight}])
+
+
 def error_of(name, row):
     with pytest.raises(DataError) as caught:
         FORMATS[name].convert(row)
@@ -74,6 +78,10 @@ def test_conversation_is_refused_when_it_breaks_a_rule(case, where, problem):
     (ranks([1, 2, 10**400]), "ranks[2]", "rank 1000"),
     (ranks([None, None, None]), "ranks", "all null"),
     (ranks([1, 2, 3], ["a", "b", "a"]), "ranks", "completions 1 and 3 are the same text with ranks 1 and 3"),
+    (weighed(-1), "rankings[0].weight", "is the number -1; a number from 0 is allowed"),
+    (weighed("2"), "rankings[0].weight", "is text; a number from 0 is allowed"),
+    (weighed(True), "rankings[0].weight", "is the boolean true"),
+    (weighed(float("inf")), "rankings[0].weight", "is the number inf"),
     (ranks([1, 2, 3], scores=[-3, 0, 3]), "ranks", "completion 1 has a better rank and a lower score"),
     (ranks([1, 2, 3], prompt=[ASK, SAY]), "prompt", "the last turn is the assistant's"),
     (ranks([1, 2, 3], annotator=" "), "annotator", "is text; a name is allowed"),
@@ -151,3 +159,10 @@ def test_tool_use_is_accepted_when_an_answer_calls_and_reads_a_tool():
 def test_prompt_is_read_as_turns_when_it_is_an_open_transcript():
     row = {"prompt": "\n\nHuman: Hi\n\nAssistant: Yo\n\nHuman: Bye\n\nAssistant:", "chosen": "a", "rejected": "b"}
     assert FORMATS["pairs"].convert(row).prompt == (ASK, SAY, {"role": "user", "content": "Bye"})
+
+
+@pytest.mark.parametrize("weight, kept", [(None, 1.0), (2, 2.0), (0, 0.0), (0.25, 0.25)])
+def test_ranking_keeps_its_weight_and_counts_one_when_it_has_none(weight, kept):
+    name, row = weighed(weight)
+    (ranking,) = FORMATS[name].convert(row).rankings
+    assert (ranking.weight, ranking.ranks) == (kept, (1, 2, 3))

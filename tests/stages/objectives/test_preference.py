@@ -13,6 +13,7 @@ from stages.objectives.preference import (
     group_mean,
     kwise_bradley_terry,
     kwise_rao_kupper,
+    kwise_soft_bradley_terry,
     kwise_with_soft_ties,
     plackett_luce,
     ranking_pairs,
@@ -208,3 +209,49 @@ def test_kwise_loss_with_rao_kuppers_ties_refuses_a_theta_at_which_nothing_ties(
 def test_rao_kupper_refuses_a_theta_below_one():
     with pytest.raises(ValueError, match="at least 1"):
         rao_kupper(WINNER, LOSER, 0.9)
+
+
+def soft(share, weight=(1.0,), pairs=((0, 1),), scores=(1.5, 0.3)):
+    group = torch.zeros(len(pairs), dtype=torch.long)
+    shares, weights = (torch.tensor(values, dtype=D) for values in (share, weight))
+    return kwise_soft_bradley_terry(torch.as_tensor(scores, dtype=D), torch.tensor(pairs), shares, weights, group)
+
+
+def test_soft_loss_matches_golden():
+    assert soft([0.75]).item() == pytest.approx(0.75 * 0.2632824673 + 0.25 * 1.4632824673, abs=1e-9)
+
+
+def test_soft_loss_equals_torchs_cross_entropy_with_logits():
+    scores, pairs = torch.randn(5, dtype=D), torch.tensor([[0, 1], [3, 2], [4, 0]])
+    share, weight = torch.rand(3, dtype=D), torch.rand(3, dtype=D)
+    difference = scores[pairs[:, 0]] - scores[pairs[:, 1]]
+    each = torch.nn.functional.binary_cross_entropy_with_logits(difference, share, weight, reduction="sum")
+    found = kwise_soft_bradley_terry(scores, pairs, share, weight, torch.zeros(3, dtype=torch.long))
+    assert found.item() == pytest.approx((each / weight.sum()).item())
+
+
+def test_soft_loss_is_the_hard_one_when_all_votes_are_for_the_winner():
+    pairs, group = one_group([1, 2, 3, 4])
+    ones = torch.ones(len(pairs), dtype=D)
+    assert_close(
+        kwise_soft_bradley_terry(SCORES, pairs, ones, 7 * ones, group), kwise_bradley_terry(SCORES, pairs, group)
+    )
+
+
+def test_soft_loss_is_flat_at_the_logit_of_the_share():
+    scores = torch.tensor([math.log(3), 0.0], dtype=D, requires_grad=True)
+    soft([0.75], scores=scores).backward()
+    assert_close(scores.grad, torch.zeros(2, dtype=D), atol=1e-12, rtol=0)
+
+
+def test_soft_loss_stays_finite_when_scores_are_far_apart_and_the_share_is_whole():
+    assert soft([1.0], scores=(-1e4, 1e4)).item() == pytest.approx(2e4)
+
+
+def test_soft_loss_weighs_pairs_within_a_prompt_and_prompts_alike():
+    scores = torch.cat([SCORES, torch.stack([WINNER, LOSER])])
+    pairs, share = torch.tensor([[0, 1], [0, 3], [4, 5]]), torch.ones(3, dtype=D)
+    weight, group = torch.tensor([3.0, 1, 0.01], dtype=D), torch.tensor([0, 0, 1])
+    found = kwise_soft_bradley_terry(scores, pairs, share, weight, group).tolist()
+    one, three = math.log1p(math.exp(-1)), math.log1p(math.exp(-3))
+    assert found == pytest.approx([(3 * one + three) / 4, 0.2632824673], abs=1e-9)

@@ -150,6 +150,41 @@ def test_tied_and_long_comparisons_are_left_out_and_counted(model: ModelConfig, 
     assert (result.metrics["data/num_pairs"], result.metrics["data/num_left_out"]) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("loss_type", "left_out", "ignored"),
+    [("soft_bradley_terry", ", 4 rankings of weight 0", False), ("bradley_terry", "longer than max_length", True)],
+)
+def test_what_becomes_of_the_rankings_weights_is_said(
+    model: ModelConfig, tmp_path: Path, loss_type: str, left_out: str, ignored: bool
+) -> None:
+    people = [{"annotator": "ann", "ranks": [1, 2], "weight": 2}, {"annotator": "ben", "ranks": [2, 1], "weight": 0}]
+    table = [{"prompt": [{"role": "user", "content": f"question {i}"}], "completions": ["a", "b"], "rankings": people}
+             for i in (0, 2, 3, 5, 6)]  # fmt: skip
+    log = Log()
+    files = {"comparisons": write_rows(tmp_path / "c.jsonl", table)}
+    run(tmp_path / "out", model, files, log, max_steps=1, loss_type=loss_type)
+    assert log.said[0].endswith(left_out)
+    assert any("does not read the rankings' weights" in line for line in log.said) == ignored
+
+
+def test_votes_are_learnt_as_weighed_when_a_minority_is_heard_more(
+    model: ModelConfig, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    """Two annotators rank everything upside down; the third counts five times as much."""
+    table = [json.loads(line) for line in rows["comparisons"].read_text("utf-8").splitlines()]
+    for row in table:
+        ranks = (row.pop("rankings", None) or [row])[0].pop("ranks")
+        others = [{"annotator": name, "ranks": [max(ranks) + 1 - r for r in ranks]} for name in ("ben", "cid")]
+        row["rankings"] = [{"annotator": "ann", "ranks": ranks, "weight": 5}, *others]
+    files = {"comparisons": write_rows(tmp_path / "c.jsonl", table)}
+    changes: dict[str, Any] = {"max_steps": 30, "learning_rate": 1e-2, "head_learning_rate": 1e-2}
+    accuracy = {
+        loss: run(tmp_path / loss, model, files, loss_type=loss, **changes).metrics["heldout/accuracy"]
+        for loss in ("soft_bradley_terry", "bradley_terry")
+    }  # of three votes a pair, of which one is ann's
+    assert accuracy["soft_bradley_terry"] < 0.4 and accuracy["bradley_terry"] > 0.6
+
+
 def test_comparisons_without_any_order_are_refused(model: ModelConfig, tmp_path: Path) -> None:
     table = [
         {"prompt": [{"role": "user", "content": f"question {i}"}], "completions": ["a", "b"], "ranks": [1, 1]}
