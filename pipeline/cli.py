@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pipeline import __version__, looking
+from pipeline import __version__, collecting, looking
 from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, StageFailed, UserError
 from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
@@ -149,6 +149,7 @@ def gc(
 
 
 app.command()(looking.preview)
+app.add_typer(collecting.app, name="collect")
 
 
 @app.command()

@@ -40,6 +40,7 @@ BUILT_IN = {
     "evaluate": _kind("evaluate", "stages.evaluate", "evaluate"),
 }
 
+ANNOTATION = "stages.annotation.commands"  # export, import_, status and agreement of a batch
 CHECK_DATA = "stages.formats.check:check"
 PREVIEW = "stages.preview.preview:preview"
 PREVIEW_TERMINAL = "stages.preview.terminal:show"

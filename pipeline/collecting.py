@@ -1,0 +1,169 @@
+"""`posttune collect`: a published batch out to people, their files back in, and what they say of each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import registry
+from pipeline.contract import AWAITED
+from pipeline.errors import UserError, nearest
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.store import StageRun, Store, returned
+
+app = typer.Typer(
+    help="Export a batch of ranking tasks, import what comes back, and look at both.", no_args_is_help=True
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with a stage of kind collect.")]
+StageName = Annotated[
+    str | None, typer.Option("--stage", metavar="STAGE", help="Which one, where the recipe has several.")
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where run folders live.")]
+RUNS = Path("runs")
+
+
+@app.command()
+def export(
+    recipe: RecipePath,
+    to: Annotated[
+        str, typer.Option("--to", metavar="TOOL", help="html, xlsx, csv, label-studio, argilla, potato or prodigy.")
+    ] = "html",
+    stage: StageName = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", file_okay=False, help="Where to, if not into the run folder.")
+    ] = None,
+    annotators: Annotated[
+        list[str] | None, typer.Option("--annotator", metavar="NAME", help="Only this one's; may be repeated.")
+    ] = None,
+    exclude_done: Annotated[bool, typer.Option("--exclude-done", help="Leave out what has an answer.")] = False,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Cut texts that the tool cannot hold, with a note.")
+    ] = False,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Write the files to hand out: one page a person by default, which needs a browser and nothing else."""
+    run = _batch(recipe, overrides, runs, stage)
+    _say(
+        "export",
+        run,
+        to=to,
+        folder=out,
+        annotators=tuple(annotators or ()),
+        exclude_done=exclude_done,
+        allow_truncated=allow_truncated,
+    )
+
+
+@app.command("import")
+def import_(
+    recipe: RecipePath,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="What people or tools sent back.")],
+    stage: StageName = None,
+    tool: Annotated[str | None, typer.Option("--from", metavar="TOOL", help="Whose files; found by looking.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="OURS=COLUMN", help="Of any CSV: annotator=WorkerId, 'rank.{label}=Rank_{label}'."
+        ),
+    ] = None,
+    users: Annotated[
+        Path | None, typer.Option("--users", metavar="FILE", help="JSON: a tool's user ids and their names.")
+    ] = None,
+    aliases: Annotated[
+        Path | None, typer.Option("--aliases", metavar="FILE", help="JSON: spellings and the names they stand for.")
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option("--annotator", metavar="NAME", help="Whose answers, where a file does not say.")
+    ] = None,
+    on_conflict: Annotated[
+        str | None, typer.Option("--on-conflict", metavar="RULE", help="newest-file, keep-first or keep-both.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a file whole if anything in it is wrong.")] = False,
+    drop_suspect: Annotated[bool, typer.Option("--drop-suspect", help="Leave out answers that look unread.")] = False,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude-annotator", metavar="NAME", help="Not to be trained on.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="RULE", help="equal, or dawid_skene: by each one's care.")
+    ] = "equal",
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Take back rankings. Every row is taken, counted as a duplicate or a draft, or refused with its reason."""
+    run = _batch(recipe, overrides, runs, stage)
+    _say(
+        "import_",
+        run,
+        files=tuple(files),
+        tool=tool,
+        columns=_pairs(columns or ()),
+        users=users,
+        aliases=aliases,
+        annotator=annotator,
+        on_conflict=on_conflict,
+        strict=strict,
+        drop_suspect=drop_suspect,
+        exclude=frozenset(exclude or ()),
+        weights=weights,
+    )
+
+
+@app.command()
+def status(recipe: RecipePath, stage: StageName = None, overrides: Overrides = None, runs: Runs = RUNS) -> None:
+    """Who has done what, and what is missing."""
+    _say("status", _batch(recipe, overrides, runs, stage))
+
+
+@app.command()
+def agreement(recipe: RecipePath, stage: StageName = None, overrides: Overrides = None, runs: Runs = RUNS) -> None:
+    """How well people agree, with themselves, with each other and with gold; also written to agreement.json."""
+    _say("agreement", _batch(recipe, overrides, runs, stage))
+
+
+def _batch(path: Path, overrides: list[str] | None, runs: Path, stage: str | None) -> StageRun:
+    """The finished run of the stage that made the batch."""
+    recipe = load_recipe(path, overrides or ())
+    name = _stage(recipe, stage)
+    run = Store(runs, recipe).finished(name)
+    if run is None:
+        raise UserError("has published no batch yet", where=f"{path}: {name}", remedy=f"posttune run {path} {name}")
+    return run
+
+
+def _stage(recipe: Recipe, given: str | None) -> str:
+    makers = [name for name, stage in recipe.stages.items() if type(stage.config).produces in AWAITED]
+    if given is None and len(makers) == 1:
+        return makers[0]
+    if given in makers:
+        return given
+    problem = (
+        "asks nobody for rankings"
+        if not makers
+        else f"'{given}' is no batch of tasks"
+        if given
+        else "has several batches"
+    )
+    remedy = nearest(given or "", makers) if makers else "add a stage of kind collect"
+    raise UserError(problem, where=str(recipe.path), remedy=f"--stage: {remedy}" if makers else remedy)
+
+
+def _pairs(given: list[str] | tuple[str, ...]) -> dict[str, str]:
+    pairs = dict(one.partition("=")[::2] for one in given)
+    for ours, theirs in pairs.items():
+        if not ours or not theirs:
+            raise UserError(
+                "a map is OURS=COLUMN", where=f"--map {ours}", remedy="for example --map annotator=WorkerId"
+            )
+    return pairs
+
+
+def _say(command: str, run: StageRun, **given: Any) -> None:
+    said = registry.load(f"{registry.ANNOTATION}:{command}")(run.output, returned(run), **given)
+    typer.echo("\n".join(said.lines))
+    if said.exit_code:
+        raise typer.Exit(said.exit_code)
