@@ -18,7 +18,7 @@ def made_up_batch(
     annotators: Sequence[str] = ("ann1", "ann2"),
     questions: Sequence[str] = QUESTIONS,
 ) -> Batch:
-    """A task for each list of completions, by default four tasks of 2 to 5; everybody sees all, in orders of their own."""
+    """A task for each list of completions, by default four tasks of 2 to 5; everybody sees all, in an own order."""
     if texts is None:
         texts = [[f"Answer {n} to question {number}." for n in range(number + 2)] for number in range(4)]
     batch_id = opaque(SECRET, "b", "made up")
