@@ -15,7 +15,7 @@ function onKey(event) {
     return;
   }
   if (target.matches("textarea, input[type=text]")) {
-    if (key === "Escape" && view && !target.closest("dialog")) focusCard(view.current);
+    if (key === "Escape" && view && !target.closest("dialog")) goHome();
     return;
   }
   const acted = document.querySelector("dialog[open]") ? onDialogKey(key) : onScreenKey(key, target);

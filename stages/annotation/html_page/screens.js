@@ -12,10 +12,9 @@ const KEYS = [["1 \u2026 9", "rank of the card, then the next card; for two answ
 const screenRoot = document.getElementById("screen");
 
 function show(content, focus) {
-  const open = document.querySelector("dialog[open]");
-  if (open) open.close();
   document.body.classList.toggle("no-keys", !state.shortcuts);
   screenRoot.replaceChildren(content);
+  document.querySelector("dialog[open]")?.close(); // now, or it would give the focus to a card of the screen before
   if (focus) focus.focus();
 }
 
@@ -144,12 +143,12 @@ function copyText(place) {
 }
 
 function dialog(title, ...content) {
-  const heading = make("h2", { id: "dialog-title" }, title);
-  const box = make("dialog", { "aria-labelledby": "dialog-title", close: () => { box.remove(); if (view) focusCard(view.current); } },
+  const heading = make("h2", { id: "dialog-title", tabindex: "-1" }, title);
+  const box = make("dialog", { "aria-labelledby": "dialog-title", close: () => { box.remove(); if (view) goHome(); } },
     heading, ...content, make("div", { class: "choices" }, button("Close", "Esc", () => box.close())));
   document.body.append(box);
   box.showModal();
-  return box;
+  (box.querySelector(".options button") ?? heading).focus();
 }
 
 function showHelp() {
@@ -163,7 +162,6 @@ function askSkip() {
   const list = make("div", { class: "options" }, ...REASONS.map((reason, i) => button(reason, String(i + 1), () => skipTask(reason))));
   dialog("Skip: for which reason?", list, make("div", { class: "other" }, make("label", { for: "other" }, "Another reason"), other,
     button("Skip", "", () => (other.value.trim() ? skipTask(other.value.trim()) : other.focus()))));
-  list.firstChild.focus();
 }
 
 function askFlags() {
@@ -176,7 +174,6 @@ function askFlags() {
     return toggle;
   }));
   dialog("Flag", make("p", { class: "quiet" }, "With \u201CUnsafe\u201D alone the answers are ranked all the same. With any of the others the task can be done without ranks."), list);
-  list.firstChild.focus();
 }
 
 function say(text, how = "") {

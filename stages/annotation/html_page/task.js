@@ -1,7 +1,7 @@
 // One task: the prompt, its cards, and what can be done with them. `refresh` shows the answer as it now is.
 
 const COLLAPSE_LINES = 40;
-const POINTS = [["much better", "\u2212\u2212\u2212"], ["better", "\u2212\u2212"], ["slightly better", "\u2212"], ["equal", "="]];
+const POINTS = [["much better", "\u2212\u2212\u2212"], ["better", "\u2212\u2212"], ["slightly better", "\u2212"], ["Equal", "="]];
 let view = null; // of the task on the screen: {task, cards, current, ...}; null on other screens
 
 function showTask(at) {
@@ -12,7 +12,8 @@ function showTask(at) {
   task.completions.forEach((completion, place) => cards.append(cardOf(completion, place)));
   view.comment = make("textarea", { id: "comment", rows: "2", dir: "auto", focus: () => { view.typing = false; },
     input: () => { setComment(task, view.comment.value, view.typing); view.typing = true; refresh(); } });
-  const judged = make("section", { class: "judged", "aria-label": "Answers" }, make("p", { class: "hint" }, hintOf(task)), cards,
+  view.start = make("p", { class: "hint", tabindex: "-1" }, hintOf(task));
+  const judged = make("section", { class: "judged", "aria-label": "Answers" }, view.start, cards,
     make("div", { class: "comment" }, make("label", { for: "comment" }, "Comment, if you have one"), view.comment));
   show(make("div", { class: view.pair ? "task pair" : "task" },
     barOf(at), make("main", {}, promptOf(task), judged), footerOf(task)));
@@ -20,7 +21,8 @@ function showTask(at) {
   for (const card of view.cards) collapseIfLong(card);
   refresh();
   const first = task.completions.findIndex((c) => !(c.id in answerTo(task).ranks));
-  focusCard(view.pair || first < 0 ? 0 : first, "start");
+  view.current = Math.max(first, 0);
+  goHome();
   window.scrollTo(0, 0);
   save();
   say(`Task ${at + 1} of ${tasks.length}.`, "quietly");
@@ -37,7 +39,7 @@ function barOf(at) {
   return make("header", { class: "top" },
     make("h1", {}, `Task ${at + 1} of ${tasks.length}`), make("span", { class: "quiet" }, `${left} left`), progress,
     make("div", { class: "tools" },
-      button("Previous", "p", previousTask), button("Next unfinished", "n", nextUnfinished),
+      button("Previous", "p", previousTask), button("Next", "n", nextUnfinished),
       button(state.formatted ? "As written" : "Formatted", "v", toggleView), button("Overview", "g", showOverview),
       button("Help", "?", showHelp)));
 }
@@ -60,16 +62,15 @@ function textOf(text, task) {
 function cardOf(completion, place) {
   const letter = LETTERS[place] ?? String(place + 1);
   const card = { id: completion.id, letter, place, closed: false };
-  card.standing = make("span", { class: "sr" });
-  card.legend = make("legend", {}, make("span", { class: "letter" }, letter), card.standing);
-  card.controls = make("div", { class: "ranks" });
+  card.standing = make("span");
+  card.controls = make("div", { class: "ranks" }, make("span", { class: "letter", "aria-hidden": "true" }, letter));
   card.body = make("div", { class: "body" }, textOf(completion.text, view.task));
-  card.opener = button("Show all of it", "o", () => open(card));
-  card.opener.classList.add("opener");
-  card.opener.hidden = true;
+  card.openers = ["Open to judge", "Show all of it"].map((words) => button(words, "o", () => open(card)));
+  for (const opener of card.openers) opener.classList.add("opener");
   if (!view.pair) addRanks(card);
+  card.controls.append(card.openers[0]);
   card.root = make("fieldset", { class: "card", tabindex: "-1", focusin: () => markCurrent(place) },
-    card.legend, card.controls, card.body, card.opener);
+    make("legend", { class: "sr" }, `Answer ${letter}`, card.standing), card.controls, card.body, card.openers[1]);
   view.cards.push(card);
   return card.root;
 }
@@ -112,11 +113,13 @@ function footerOf(task) {
   view.skip = button("Skip", "s", askSkip);
   view.bad = button("All bad", "b", () => flag("all_bad"));
   view.flagged = button("Flag", "f", askFlags);
+  const comment = button("Comment", "c", () => view.comment.focus());
+  comment.classList.add("to-comment");
   view.said = make("span", { class: "said" });
   view.saved = make("span", { class: "saved" });
   return make("footer", { class: "actions" }, view.pair ? stripOf(task) : null,
     make("div", { class: "buttons" }, view.done, view.skip, view.bad, view.flagged,
-      button("Comment", "c", () => view.comment.focus()), button("Undo", "u", undoLast)),
+      button("Undo", "u", undoLast), comment),
     make("p", { class: "status" }, view.said, view.saved));
 }
 
@@ -133,7 +136,7 @@ function refresh() {
     const rankNow = answer.ranks[card.id];
     card.root.classList.toggle("closed", card.closed);
     card.root.classList.toggle("set", rankNow !== undefined && !view.pair);
-    card.opener.hidden = !card.closed;
+    for (const opener of card.openers) opener.hidden = !card.closed;
     card.standing.textContent = card.closed ? ", not opened yet" : view.pair ? "" : rankNow ? `, rank ${rankNow}` : ", not ranked";
     if (view.pair) continue;
     card.radios.forEach((radio, i) => { radio.checked = rankNow === i + 1; radio.disabled = card.closed; });
@@ -157,6 +160,12 @@ function refresh() {
 function markCurrent(place) {
   view.current = place;
   view.cards.forEach((card, i) => card.root.classList.toggle("current", i === place));
+}
+
+// Where the keyboard begins. Of two answers neither is marked, so that neither is favoured.
+function goHome() {
+  if (view.pair) view.start.focus({ preventScroll: true });
+  else focusCard(view.current);
 }
 
 function focusCard(place, block = "nearest") {
@@ -232,7 +241,8 @@ function toggleView() {
   state.formatted = !state.formatted;
   const place = view.current;
   showTask(state.at);
-  focusCard(place, "start");
+  view.current = place;
+  goHome();
   say(state.formatted ? "Shown formatted." : "Shown as written.");
 }
 
