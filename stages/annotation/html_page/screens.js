@@ -3,7 +3,7 @@
 const WORDS = { unseen: "new", started: "started", ranked: "ranked", skipped: "skipped", flagged: "flagged" };
 const REASONS = ["I do not know enough about this", "The prompt makes no sense", "I do not read this language",
   "I would rather not read this", "Something is wrong with the page"];
-const KEYS = [["1 \u2026 9", "rank of the card, then the next card; for two answers: the place on the strip"],
+const KEYS = [["1 \u2026 9", "rank the card and go on; of two, a place on the strip"],
   ["0", "clear"], ["\u2191 \u2193 or k j", "card before, card after"], ["o", "open a long card"], ["Enter", "done and next"],
   ["p", "previous task"], ["n", "next unfinished task"], ["s", "skip"], ["b", "all are bad"], ["f", "flag"],
   ["c", "comment; Esc to leave it"], ["u", "undo"], ["v", "formatted, or as written"], ["g", "overview"],
