@@ -67,5 +67,13 @@ class Tool(Protocol):
 
 Export = Callable[[Batch, Path, ExportOptions], Sequence[Path]]
 
-EXPORTS: Mapping[str, str] = MappingProxyType({})  # name -> dotted path of its export
-READERS: Mapping[str, str] = MappingProxyType({})  # name -> dotted path of its module
+EXPORTS: Mapping[str, str] = MappingProxyType(  # name -> dotted path of its export
+    {
+        "html": "stages.annotation.html.export",
+    }
+)
+READERS: Mapping[str, str] = MappingProxyType(  # name -> dotted path of its module
+    {
+        "html": "stages.annotation.html",
+    }
+)
