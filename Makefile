@@ -52,7 +52,7 @@ test: $(READY) ## run the tests (offline, about twelve minutes on two cores)
 smoke: $(READY) ## the whole chain on the embedded model, very short (about three minutes)
 	@$(BIN)/posttune run recipes/smoke.yaml --runs $(RUNS)
 
-chaos: $(READY) ## interrupt every training stage 240 times in all, and compare (half an hour or more on two cores)
+chaos: $(READY) ## interrupt every training stage 240 times in all, and compare (half an hour on two cores)
 	@cd tests && PYTHONPATH=$(CURDIR):. HF_HUB_OFFLINE=1 $(CURDIR)/$(BIN)/python -m chaos
 
 lint: $(READY) ## ruff
