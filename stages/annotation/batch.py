@@ -37,7 +37,7 @@ class Batch:
     def by_id(self) -> Mapping[str, Task]:
         return {task.task_id: task for task in self.tasks}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return batch_digest(self.tasks)
 

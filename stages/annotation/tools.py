@@ -67,13 +67,18 @@ class Tool(Protocol):
 
 Export = Callable[[Batch, Path, ExportOptions], Sequence[Path]]
 
-EXPORTS: Mapping[str, str] = MappingProxyType(  # name -> dotted path of its export
+EXPORTS: Mapping[str, str] = MappingProxyType(  # name -> dotted path (`module:name`) of its export
     {
-        "html": "stages.annotation.html.export",
+        "html": "stages.annotation.html:export",
+        "xlsx": "stages.annotation.xlsx:export",
+        "csv": "stages.annotation.sheet_csv:export",
     }
 )
 READERS: Mapping[str, str] = MappingProxyType(  # name -> dotted path of its module
     {
         "html": "stages.annotation.html",
+        "xlsx": "stages.annotation.xlsx",
+        "csv": "stages.annotation.sheet_csv",
+        "mapped": "stages.annotation.mapped",
     }
 )
