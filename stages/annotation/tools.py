@@ -67,5 +67,15 @@ class Tool(Protocol):
 
 Export = Callable[[Batch, Path, ExportOptions], Sequence[Path]]
 
-EXPORTS: Mapping[str, str] = MappingProxyType({})  # name -> dotted path of its export
-READERS: Mapping[str, str] = MappingProxyType({})  # name -> dotted path of its module
+EXPORTS: Mapping[str, str] = MappingProxyType({
+    "label-studio": "stages.annotation.label_studio:export",
+    "argilla": "stages.annotation.argilla:export",
+    "potato": "stages.annotation.potato:export",
+    "prodigy": "stages.annotation.prodigy:export",
+})  # name -> dotted path of its export  # fmt: skip
+READERS: Mapping[str, str] = MappingProxyType({
+    "label-studio": "stages.annotation.label_studio",
+    "argilla": "stages.annotation.argilla",
+    "potato": "stages.annotation.potato",
+    "prodigy": "stages.annotation.prodigy",
+})  # name -> dotted path of its module  # fmt: skip
