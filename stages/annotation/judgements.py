@@ -76,7 +76,7 @@ def match(parsed: Parsed, batch: Batch, options: ReadOptions, path: Path) -> Ret
             place = f"{path}:{judgement.where}" + (f", {error.where}" if error.where else "")
             problems.append(Problem(place, error.problem, error.remedy))
     answers = _settled(kept, ignored)
-    return Returned(answers, problems, ignored, [*parsed.notes, *_remarks(answers, batch)])
+    return Returned(answers, problems, dict(+ignored), [*parsed.notes, *_remarks(answers, batch)])
 
 
 def _answer(raw: Answer, batch: Batch, options: ReadOptions, source: Mapping[str, str]) -> Answer:

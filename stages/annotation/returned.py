@@ -96,7 +96,8 @@ def moment(value: Any) -> str | None:
             at = datetime.fromtimestamp(value, UTC)
         else:
             return None
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+        at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+        return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     except (ValueError, OverflowError, OSError):
         return None
 

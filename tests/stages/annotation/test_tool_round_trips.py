@@ -132,4 +132,4 @@ def test_export_is_refused_when_there_is_nobody_or_nothing(name, options, proble
 def test_tables_name_the_tool(name):
     module, function = EXPORTS[name].split(":")
     assert getattr(importlib.import_module(module), function) is TOOLS[name].export
-    assert importlib.import_module(READERS[name]).NAME == name
+    assert importlib.import_module(READERS[name]) is TOOLS[name] and name == TOOLS[name].NAME
