@@ -72,6 +72,10 @@ EXPORTS: Mapping[str, str] = MappingProxyType(  # name -> dotted path (`module:n
         "html": "stages.annotation.html:export",
         "xlsx": "stages.annotation.xlsx:export",
         "csv": "stages.annotation.sheet_csv:export",
+        "label-studio": "stages.annotation.label_studio:export",
+        "argilla": "stages.annotation.argilla:export",
+        "potato": "stages.annotation.potato:export",
+        "prodigy": "stages.annotation.prodigy:export",
     }
 )
 READERS: Mapping[str, str] = MappingProxyType(  # name -> dotted path of its module
@@ -80,5 +84,9 @@ READERS: Mapping[str, str] = MappingProxyType(  # name -> dotted path of its mod
         "xlsx": "stages.annotation.xlsx",
         "csv": "stages.annotation.sheet_csv",
         "mapped": "stages.annotation.mapped",
+        "label-studio": "stages.annotation.label_studio",
+        "argilla": "stages.annotation.argilla",
+        "potato": "stages.annotation.potato",
+        "prodigy": "stages.annotation.prodigy",
     }
 )
