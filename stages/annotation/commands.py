@@ -15,12 +15,12 @@ from typing import Any
 from pipeline.errors import DONE, DataError
 from stages.annotation.answers import read_answers
 from stages.annotation.batch import read_batch
-from stages.annotation.lookup import exporter
 from stages.annotation.returns import FileReport, Report, TakeOptions, take
 from stages.annotation.status import finished
 from stages.annotation.status import status as count
-from stages.annotation.table import decoded, read_bytes
-from stages.annotation.tools import ExportOptions
+from stages.exchange.lookup import exporter
+from stages.exchange.table import decoded, read_bytes
+from stages.exchange.tools import ExportOptions
 
 SHOWN = 20  # problems; all of them are in import_log.jsonl
 

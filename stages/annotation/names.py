@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from pipeline.errors import DataError
-from stages.annotation.cells import typed
+from stages.exchange.cells import typed
 
 
 class Names:

@@ -20,14 +20,14 @@ from pipeline.errors import DONE, WRONG_INPUT, DataError
 from stages.annotation.answers import answer_of, keep_raw, locked, read_answers, read_log, write_answers, write_log
 from stages.annotation.batch import Batch, read_batch
 from stages.annotation.conflicts import OnConflict, settle
-from stages.annotation.filled_in import wrong_batch
-from stages.annotation.lookup import reader_of
 from stages.annotation.names import Names
 from stages.annotation.received import check_batch, checked
 from stages.annotation.schema import ANSWER, Answer
 from stages.annotation.suspects import Suspect, find
-from stages.annotation.table import read_bytes
-from stages.annotation.tools import Problem, ReadOptions
+from stages.exchange.filled_in import wrong_batch
+from stages.exchange.lookup import reader_of
+from stages.exchange.table import read_bytes
+from stages.exchange.tools import Problem, ReadOptions
 
 __all__ = ["FileReport", "Report", "TakeOptions", "read_answers", "take"]
 

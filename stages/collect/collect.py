@@ -17,8 +17,8 @@ from typing import Any
 
 from pipeline.contract import Context, Result, Table
 from pipeline.errors import DataError
+from stages.agreement.select import Candidate, Selected, select
 from stages.annotation.batch import Batch, write_batch
-from stages.annotation.select import Candidate, Selected, select
 from stages.checkpoint.streams import permutation
 from stages.collect.config import Config
 from stages.collect.tasks import Question, build

@@ -32,7 +32,7 @@ class Config(Saving):
     earlier: Annotated[Names | None, Input(records="comparison")] = None  # ranked before, for `select: disagreement`
     annotators: tuple[str, ...] = Field(min_length=1)  # names, as they will stand in the rankings
     num_tasks: int | None = Field(None, gt=0)  # prompts to be ranked; left out: all
-    select: Literal["random", "gap", "disagreement"] = "random"  # which of them; see stages/annotation/select.py
+    select: Literal["random", "gap", "disagreement"] = "random"  # which of them; see stages/agreement/select.py
     num_samples_per_prompt: int = Field(2, gt=0)  # answers of each policy
     num_completions: int = Field(4, ge=2, le=10)  # shown in a task at most (Ouyang et al. 2022: 4 to 9)
     temperature: float = Field(1.0, gt=0)  # 1 is the policy's own distribution

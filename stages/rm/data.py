@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.contract import Context
 from pipeline.errors import DataError
-from stages.annotation.votes import Votes, votes
+from stages.agreement.votes import Votes, votes
 from stages.formats.inputs import read_input
 from stages.formats.load import Side
 from stages.formats.records import Comparison, Ranking

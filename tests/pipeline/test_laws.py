@@ -112,9 +112,11 @@ def test_formats_import_neither_torch_nor_transformers() -> None:
     assert offenders("stages/formats", roots={"stages"}, but=("stages.formats",)) == []
 
 
-def test_annotation_imports_neither_torch_nor_transformers() -> None:
-    assert offenders("stages/annotation", roots={"torch", "transformers", "trl", "peft"}) == []
-    assert offenders("stages/annotation", roots={"stages"}, but=("stages.annotation", "stages.formats")) == []
+@pytest.mark.parametrize("package", ["annotation", "exchange", "agreement"])
+def test_rankings_need_neither_torch_nor_transformers(package: str) -> None:
+    allowed = ("stages.annotation", "stages.exchange", "stages.agreement", "stages.formats")
+    assert offenders(f"stages/{package}", roots={"torch", "transformers", "trl", "peft"}) == []
+    assert offenders(f"stages/{package}", roots={"stages"}, but=allowed) == []
 
 
 def test_product_uses_nothing_of_trl() -> None:

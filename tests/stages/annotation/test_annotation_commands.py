@@ -14,8 +14,8 @@ from stages.annotation.commands import ExportRequest, export, import_, read_name
 from stages.annotation.returns import TakeOptions, read_answers
 from stages.annotation.schema import Assignment
 from stages.annotation.status import status as count
-from stages.annotation.tools import EXPORTS
 from stages.annotation.validate import check
+from stages.exchange.tools import EXPORTS
 
 
 @pytest.fixture

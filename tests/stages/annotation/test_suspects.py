@@ -12,7 +12,7 @@ from people import Office
 
 from stages.annotation.returns import read_answers
 from stages.annotation.suspects import at_least, find, least_seconds
-from stages.annotation.tools import ReadOptions
+from stages.exchange.tools import ReadOptions
 
 SHOWN = {"annotator": "who", "task_id": "task", "ranking": "order", "shown": "shown", "active_seconds": "secs"}
 

@@ -1,0 +1,124 @@
+"""What goes into a tool that everybody shares: the tasks still to be done, and texts as such a tool can show them.
+
+These tools show a task to everybody in one order. It is that of the sorted ids: ids are keyed hashes, so this is a
+shuffle of its own for each task, and whoever reads the answers can work it out again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from pipeline.errors import DataError, nearest
+from stages.annotation.batch import Batch
+from stages.annotation.schema import Task
+from stages.exchange.tools import ExportOptions
+from stages.formats.records import Message
+
+FLAGS = MappingProxyType({
+    "all_bad": "All are bad",
+    "unsafe": "Unsafe prompt or answer",
+    "broken_prompt": "The prompt is broken",
+    "cannot_judge": "I cannot judge this",
+})  # fmt: skip
+UNSHOWABLE = re.compile("[\x00\ud800-\udfff]")  # NUL and halves of surrogate pairs: databases refuse them
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task and who is still to answer it."""
+
+    task: Task
+    annotators: tuple[str, ...]
+
+
+def open_work(batch: Batch, options: ExportOptions) -> list[Work]:
+    """The tasks that somebody is still to answer, in the batch's order; DataError for a stranger and for nothing."""
+    for name in options.annotators:
+        if name not in batch.annotators:
+            raise DataError(f"no task is for '{name}'", where="annotators", remedy=nearest(name, batch.annotators))
+    asked = set(options.annotators or batch.annotators)
+    found: dict[str, list[str]] = {}
+    for assignment in batch.assignments:
+        person, task_id = assignment.annotator, assignment.task_id
+        if person in asked and (person, task_id) not in options.exclude_done:
+            found.setdefault(task_id, []).append(person)
+    work = [Work(task, tuple(found[task.task_id])) for task in batch.tasks if task.task_id in found]
+    if not work:
+        raise DataError("there is nothing left to answer", where=batch.batch_id, remedy="export for others, or import")
+    for one in work:
+        _check_ids(one.task)
+    return work
+
+
+def by_size(work: Sequence[Work]) -> dict[int, list[Work]]:
+    """The tasks by their number of completions, smallest first."""
+    sizes = sorted({len(one.task.ids) for one in work})
+    return {size: [one for one in work if len(one.task.ids) == size] for size in sizes}
+
+
+def shared_order(task: Task) -> tuple[str, ...]:
+    """The one order in which a shared tool shows a task's completions."""
+    return tuple(sorted(task.ids))
+
+
+def letter(place: int) -> str:
+    """A, B, ... Z, AA, AB, ... for 0, 1, ..."""
+    return (letter(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)
+
+
+def shown_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Role and text of each message; calls of tools and parts that are not text as JSON."""
+    shown = []
+    for message in messages:
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [content]
+        texts = [_part(part) for part in parts if part is not None]
+        if message.get("tool_calls"):
+            texts.append(json.dumps(message["tool_calls"], ensure_ascii=False, default=str))
+        shown.append({"role": str(message.get("role", "")), "content": showable("\n".join(texts))})
+    return shown
+
+
+def showable(text: str) -> str:
+    """`text` with a replacement character for what no database takes. What is shown is never read back."""
+    return UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """`path`, written whole with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def write_json(path: Path, value: object) -> Path:
+    """The same for JSON."""
+    return write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    """The same for JSONL."""
+    return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, dict) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    return json.dumps(part, ensure_ascii=False, default=str)
+
+
+def _check_ids(task: Task) -> None:
+    for name in (task.task_id, *task.ids):
+        if not name[:1].isalpha():
+            raise DataError(
+                f"the id '{name}' does not begin with a letter; tools sort or rewrite such ids",
+                where=f"task {task.task_id}",
+                remedy="make the batch anew with the collect stage",
+            )
