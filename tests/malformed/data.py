@@ -69,7 +69,7 @@ CASES = [
     Case("glob-matches-nothing", "no*.jsonl", "no file matches", None, file="no*.jsonl"),
     Case("file-empty", "bad.jsonl", "no rows", b""),
     Case("file-of-blank-lines", "bad.jsonl", "no rows", b"\n\n  \n"),
-    Case("file-type-unknown", "bad.xlsx", "unknown file type", b"PK", file="bad.xlsx"),
+    Case("file-type-unknown", "bad.ods", "unknown file type", b"PK", file="bad.ods"),
     Case("gzip-truncated", "bad.jsonl.gz", "cannot be read", gzip.compress(_lines(*[GOOD] * 50))[:-20], file="bad.jsonl.gz"),
     Case("gzip-that-is-not", "bad.jsonl.gz", "cannot be read", _lines(GOOD), file="bad.jsonl.gz"),
     Case("parquet-corrupt", "bad.parquet", "not a readable Parquet file", b"PAR1garbagePAR1", file="bad.parquet"),

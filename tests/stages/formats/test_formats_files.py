@@ -64,7 +64,7 @@ def test_csv_rows_keep_line_breaks_and_quotes_when_quoted(tmp_path):
     ("a.jsonl.gz", b"not gzip", "a.jsonl.gz", "cannot be read"),
     ("a.jsonl.gz", gzip.compress(b'{"k": 1}\n' * 99, mtime=0)[:-12], "a.jsonl.gz", "cannot be read"),
     ("a.parquet", b"PAR1 not PAR1", "a.parquet", "is not a readable Parquet file"),
-    ("a.xlsx", b"PK", "a.xlsx", "unknown file type '.xlsx'"),
+    ("a.ods", b"PK", "a.ods", "unknown file type '.ods'"),
 ])  # fmt: skip
 def test_reading_fails_with_place_and_reason_when_file_is_broken(tmp_path, name, content, where, problem):
     error = error_of(write(tmp_path, name, content))

@@ -150,7 +150,7 @@ def test_loading_fails_with_the_counts_when_nothing_is_left(tmp_path):
     file = lines(tmp_path, [{"prompt": "question 1"}, {"prompt": "question 2"}, {"prompt": ""}])
     error = error_of(source(file, on_bad_row="skip"), "prompt", "heldout")
     assert (
-        error.problem == "no rows left on side 'heldout': 2 good rows, 2 of them on the other side; 1 bad rows skipped"
+        error.problem == "no rows left on side 'heldout': 2 good ones, 2 on the other side; 1 bad rows skipped"
     )
 
 

@@ -29,8 +29,8 @@ def test_find_names_the_format_when_keys_are_close_to_another(name, row):
 
 
 @pytest.mark.parametrize("rows, problem", [
-    ([{"question": "Hi", "answer": "Yo"}], "the keys question, answer fit no known format"),
-    ([{"text": "Hi", "category": "greeting"}], "the keys text, category fit no known format"),
+    ([{"query": "Hi", "reply": "Yo"}], "the keys query, reply fit no known format"),
+    ([{"prompt": "Hi", "response": "Yo"}], "the keys prompt, response fit no known format"),
     ([{"messages": [ASK, SAY], "instruction": "Hi", "output": "Yo"}],
      "the keys messages, instruction, output fit several formats (messages, alpaca)"),
     ([{"text": "a"}, {"prompt": "b"}], "row 2 of those that can be read: looks like 'prompts' (keys prompt), "
