@@ -63,7 +63,5 @@ def _several(row: Mapping[str, Any]) -> list[Ranking]:
         if not isinstance(given, Mapping):
             raise DataError(f"is {rules.describe(given)}; an object is allowed", where=place, remedy="mend the row")
         strength = rules.need(given, SEVERAL[column], place)
-        rankings.append(
-            Ranking(f"{rules.UNNAMED} {index + 1}", votes.lean(strength, 3, f"{place}.{SEVERAL[column]}"))
-        )
+        rankings.append(Ranking(f"{rules.UNNAMED} {index + 1}", votes.lean(strength, 3, f"{place}.{SEVERAL[column]}")))
     return rankings

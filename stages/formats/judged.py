@@ -13,7 +13,9 @@ from stages.formats import rules, turns, votes
 from stages.formats.records import Comparison
 
 NAME, KINDS = "judged", ("comparison",)
-KEYS = "prompt, completion_a, completion_b (or response_a, response_b); preference, a or b or tie; annotator?, evaluator?"
+KEYS = (
+    "prompt, completion_a, completion_b (or response_a, response_b); preference, a or b or tie; annotator?, evaluator?"
+)
 STEPS = {
     "a-is-better": votes.FIRST,
     "a-is-slightly-better": votes.FIRST,

@@ -32,7 +32,9 @@ def convert(row: Mapping[str, Any]) -> Comparison:
     if not columns:
         raise DataError("no column of an annotator", where="annotator1", remedy="add it, or map it")
     rankings = [
-        Ranking(column, votes.verdict(row[column], LABELS, column)) for column in columns if row[column] not in (None, "")
+        Ranking(column, votes.verdict(row[column], LABELS, column))
+        for column in columns
+        if row[column] not in (None, "")
     ]
     return rules.comparison(row, prompt, answers, rankings)
 

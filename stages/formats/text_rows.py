@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -166,44 +167,50 @@ def _delimiter(stream: io.BufferedReader) -> str:
 
 
 def _csv_rows(file: Path, stream: BinaryIO, delimiter: str, on_bad: OnBad) -> Rows:
-    flaws: list[str] = []  # of the lines that the record at hand was read from
-
-    def lines() -> Iterator[str]:
-        for text, flaw in _lines(file, stream):
-            flaws.extend([flaw] if flaw else [])
-            yield text
-
-    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
-    number = 0
-    try:
-        header = next(reader, [])
-        if flaws:
-            raise _unreadable(flaws[0], f"{file}:header")
-        check_header(file, header)
-        for cells in reader:
-            if not cells:
-                continue
-            number += 1
-            where = f"{file}:row {number}"
-            if flaws:
-                on_bad(_unreadable(flaws[0], where))
-                flaws.clear()
-            elif len(cells) != len(header):
-                on_bad(
-                    DataError(
-                        f"{len(cells)} cells under {len(header)} columns",
-                        where=where,
-                        remedy="quote cells that hold the delimiter, quotes or line breaks",
-                    )
+    records = _csv_records(file, stream, delimiter)
+    header, flaw = next(records, ([], None))
+    if flaw:
+        raise DataError(flaw.problem, where=f"{file}:header", remedy=flaw.remedy)
+    check_header(file, header)
+    for number, (cells, flaw) in enumerate(records, start=1):
+        where = f"{file}:row {number}"
+        if flaw:
+            on_bad(DataError(flaw.problem, where=where, remedy=flaw.remedy))
+        elif len(cells) != len(header):
+            on_bad(
+                DataError(
+                    f"{len(cells)} cells under {len(header)} columns",
+                    where=where,
+                    remedy="quote cells that hold the delimiter, quotes or line breaks",
                 )
-            else:
-                yield number, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise DataError(
-            f"cannot be split into cells ({error})",
-            where=f"{file}:row {number + 1}",
-            remedy="double the quotes inside quoted cells, and close each of them",
-        ) from error
+            )
+        else:
+            yield number, dict(zip(header, cells, strict=True))
+
+
+def _csv_records(file: Path, stream: BinaryIO, delimiter: str) -> Iterator[tuple[list[str], DataError | None]]:
+    """Each record's cells, or what is wrong with it; after one with unpaired quotes, the next begins on the next line."""
+    lines, again, taken = _lines(file, stream), deque[tuple[str, str]](), list[tuple[str, str]]()
+
+    def texts() -> Iterator[str]:
+        while again or (line := next(lines, None)) is not None:
+            taken.append(again.popleft() if again else line)
+            yield taken[-1][0]
+
+    while True:
+        taken.clear()
+        try:
+            cells = next(csv.reader(texts(), delimiter=delimiter, strict=True), None)
+        except csv.Error as error:
+            again.extendleft(reversed(taken[1:]))
+            remedy = "double the quotes inside quoted cells, and close each of them"
+            yield [], DataError(f"cannot be split into cells ({error})", remedy=remedy)
+            continue
+        if cells is None:
+            return
+        flaw = next((flaw for _, flaw in taken if flaw), "")
+        if cells or flaw:
+            yield cells, _unreadable(flaw, "") if flaw else None
 
 
 def check_header(file: Path, header: list[str]) -> None:

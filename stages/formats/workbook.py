@@ -34,9 +34,9 @@ def workbook_rows(file: Path, on_bad: OnBad, table: str | None) -> Rows:
                 book.close()
     except DataError:
         raise
-    except OSError:
-        raise  # a file that cannot be read at all, which `read_rows` names
     except Exception as error:  # the library's errors on broken files have no common base
+        if isinstance(error, OSError) and error.errno:
+            raise  # the system's, which `read_rows` names
         raise DataError(
             f"is not a readable XLSX file ({type(error).__name__}: {first_line(error)})",
             where=str(file),
@@ -107,7 +107,9 @@ def _sheet_rows(file: Path, sheet: ReadOnlyWorksheet, on_bad: OnBad) -> Rows:
         if len(cells) > len(header):
             on_bad(
                 DataError(
-                    f"{len(cells)} cells under {len(header)} columns", where=where, remedy="name the column, or empty it"
+                    f"{len(cells)} cells under {len(header)} columns",
+                    where=where,
+                    remedy="name the column, or empty it",
                 )
             )
         elif broken is not None:

@@ -214,7 +214,11 @@ EXPECTED = {
         Comparison(  # o5 was deleted, and o4 has no rank
             "o1",
             (u("Can I borrow a telescope?"),),
-            ("Telescopes are for looking at stars.", "Yes, one of two, for a week, with a deposit of 20 euros.", "Maybe."),
+            (
+                "Telescopes are for looking at stars.",
+                "Yes, one of two, for a week, with a deposit of 20 euros.",
+                "Maybe.",
+            ),
             two(2, 1, None),
         ),
         Comparison(
@@ -409,9 +413,7 @@ EXPECTED = {
         ),
     ],
     "self_instruct.jsonl": [
-        Instruction(
-            "t1:1", (u("Write a polite note.\n\nwet umbrella"), a("Please leave wet umbrellas in the stand."))
-        ),
+        Instruction("t1:1", (u("Write a polite note.\n\nwet umbrella"), a("Please leave wet umbrellas in the stand."))),
         Instruction("t1:2", (u("Write a polite note.\n\nloud phone"), a("Please take calls outside."))),
         Instruction("t2", (u("List the floors."), a("Ground floor, first, second, third."))),
     ],
@@ -471,12 +473,12 @@ EXPECTED = {
             "e1",
             (
                 u("Room 4 on Friday at three, please."),
-                a('{"intents": ["book_room"], "slots": {"room": {"text": "4", "value": 4}, "day": {"text": "Friday"}}}'),
+                a(
+                    '{"intents": ["book_room"], "slots": {"room": {"text": "4", "value": 4}, "day": {"text": "Friday"}}}'
+                ),
             ),
         ),
-        Instruction(
-            "e2", (u("Cancel it, and renew my atlas."), a('{"intents": ["cancel", "renew"], "slots": {}}'))
-        ),
+        Instruction("e2", (u("Cancel it, and renew my atlas."), a('{"intents": ["cancel", "renew"], "slots": {}}'))),
         Instruction(
             "e3",
             (
