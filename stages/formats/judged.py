@@ -1,4 +1,4 @@
-"""Judgments of two answers in words, as spreadsheets hold them: {"prompt", "completion_a", "completion_b", "preference"}.
+"""Judgments in words, as spreadsheets hold them: {"prompt", "completion_a", "completion_b", "preference"}.
 
 The five steps are those of the Tulu evaluation (a-is-better ... b-is-better); how strong a preference is, is not kept.
 """

@@ -80,7 +80,7 @@ REFUSALS = (
     Refusal(
         _is_rated,
         "holds one rated answer a row; a comparison needs the answers to a prompt in one row",
-        "gather the rows of each prompt into `completions` and `scores`, or map the answer to `completion` to train on it",
+        "gather the rows of each prompt into `completions` and `scores`, or map the answer to `completion`",
     ),
     Refusal(
         _is_listing,

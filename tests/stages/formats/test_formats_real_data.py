@@ -144,7 +144,8 @@ STATED = [
     ("preference/llmbar.json.gz", {}, "My girlfriend's visa", [(1, 2)]),
     ("preference/tulu_human_eval.xlsx", {}, "Sure, here is a sample skill assessment", [(1, 2)]),  # a-is-better
     ("preference/dpo_sharegpt_en.json", {}, "That sounds like a fun and engaging idea!", [(1, 2)]),
-    ("preference/dpo_messages_typed_parts.jsonl", {}, "Abdulah Hasanagic is the proud owner of AS Company in", [(1, 2)]),
+    ("preference/dpo_messages_typed_parts.jsonl", {}, "Abdulah Hasanagic is the proud owner of AS Company in Gorazde",
+     [(1, 2)]),
     ("preference/persona_yes_no.jsonl.gz", {"map": PERSONA}, " Yes", [(1, 2)]),
     ("math/gsm8k_model_solutions.jsonl.gz", {}, "It takes 2*1/2", [(1, 1, 2, 1)]),  # the third is wrong
     ("dirty/ranked_dirty.jsonl", {}, "Here's my attempt at a lighthearted", [(5, 4, 2, 2, 1, 3)]),

@@ -242,8 +242,8 @@ EXPECTED = {
             "s1",
             (
                 u(
-                    "SUBREDDIT: r/AlderStreet\n\nTITLE: Lost umbrella\n\nPOST: I left my umbrella in the reading room on "
-                    "Monday. It is green. I called on Tuesday and nobody had seen it, and today it was at the desk.\n\n"
+                    "SUBREDDIT: r/AlderStreet\n\nTITLE: Lost umbrella\n\nPOST: I left my umbrella in the reading room "
+                    "on Monday. It is green. I called on Tuesday and nobody had seen it, and today it was at the desk.\n\n"
                     "TL;DR:"
                 ),
             ),
@@ -254,8 +254,8 @@ EXPECTED = {
             "s2",
             (
                 u(
-                    "Article: The Alder Street Library will open on Sundays from May. A trial last autumn drew 300 visitors "
-                    "a day.\n\nTL;DR:"
+                    "Article: The Alder Street Library will open on Sundays from May. A trial last autumn drew 300 "
+                    "visitors a day.\n\nTL;DR:"
                 ),
             ),
             (
@@ -474,7 +474,8 @@ EXPECTED = {
             (
                 u("Room 4 on Friday at three, please."),
                 a(
-                    '{"intents": ["book_room"], "slots": {"room": {"text": "4", "value": 4}, "day": {"text": "Friday"}}}'
+                    '{"intents": ["book_room"], '
+                    '"slots": {"room": {"text": "4", "value": 4}, "day": {"text": "Friday"}}}'
                 ),
             ),
         ),
