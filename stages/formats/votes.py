@@ -25,12 +25,12 @@ def verdict(value: Any, allowed: Mapping[str, Ranks], field: str) -> Ranks:
     return allowed[said]
 
 
-def lean(value: Any, limit: float, field: str) -> Ranks:
+def lean(value: Any, limit: int, field: str) -> Ranks:
     """The ranks of a signed preference: below 0 for the first answer, above 0 for the second, 0 for neither."""
     number = rules.number(value, field)
     if not -limit <= number <= limit:
         raise DataError(
-            f"is {number:g}; {-limit:g} (the first answer is better) to {limit:g} (the second) are allowed",
+            f"is {str(number)[:20]}; {-limit} (the first answer is better) to {limit} (the second) are allowed",
             where=field,
             remedy="mend the row, or name its format under `format`",
         )

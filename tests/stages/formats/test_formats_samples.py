@@ -243,8 +243,8 @@ EXPECTED = {
             (
                 u(
                     "SUBREDDIT: r/AlderStreet\n\nTITLE: Lost umbrella\n\nPOST: I left my umbrella in the reading room "
-                    "on Monday. It is green. I called on Tuesday and nobody had seen it, and today it was at the desk.\n\n"
-                    "TL;DR:"
+                    "on Monday. It is green. I called on Tuesday and nobody had seen it, and today it was at the desk."
+                    "\n\nTL;DR:"
                 ),
             ),
             ("A green umbrella.", "My umbrella, left on Monday, turned up at the desk today."),
