@@ -100,7 +100,7 @@ def test_answers_are_shuffled_anew_for_each_annotator() -> None:
 def test_tasks_file_names_no_policy_and_no_gold(tmp_path: Path) -> None:
     write_batch(tmp_path, made())
     blind = (tmp_path / "tasks.jsonl").read_text("utf-8")
-    assert not re.search("sft-secret|gold|repeat|\"q1|sample_index", blind)
+    assert not re.search('sft-secret|gold|repeat|"q1|sample_index', blind)
     assert (tmp_path / "key.jsonl").stat().st_mode & 0o077 == 0
 
 

@@ -168,7 +168,7 @@ EXPECTED = {
             "r1",
             (u("When is story time?"),),
             ("Wednesdays at 4 pm, in the children's room.", "On Wednesdays.", "Stories are nice.", "Ask someone."),
-            (Ranking("ann", (1, 2, 3, 3)), Ranking("ben", (1, 2, 3, None))),
+            (Ranking("ann", (1, 2, 3, 3), weight=2), Ranking("ben", (1, 2, 3, None))),
             "desk",
         ),
         Comparison(
