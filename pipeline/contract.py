@@ -124,6 +124,8 @@ class DataSource(Frozen):
     from_stage: str | None = Field(None, alias="from")  # instead of a path: the stage that writes the rows
     format: str | None = None  # left out: found by looking at the rows
     map: dict[str, str] = Field(default_factory=dict)  # our field name -> the column that holds it
+    # of several, the one to read: a workbook's sheet, a key of a JSON object, or a hub data set's configuration
+    table: str | None = None
     task: str | None = None  # a name under `tasks:`
     hub_split: str = "train"  # which split of a hub data set to read
     revision: str | None = None  # of a hub data set

@@ -2,7 +2,7 @@
 
 from stages.formats.check import check
 from stages.formats.files import expand, read_rows
-from stages.formats.load import Loaded, best, load
+from stages.formats.load import Loaded, Log, best, iter_records, load
 from stages.formats.records import Comparison, Instruction, Message, Prompt, Ranking, Record, Text, Unpaired
 from stages.formats.registry import FORMATS, find
 from stages.formats.split import in_part, is_heldout
@@ -12,6 +12,7 @@ __all__ = [
     "Comparison",
     "Instruction",
     "Loaded",
+    "Log",
     "Message",
     "Prompt",
     "Ranking",
@@ -24,6 +25,7 @@ __all__ = [
     "find",
     "in_part",
     "is_heldout",
+    "iter_records",
     "load",
     "read_rows",
 ]

@@ -20,12 +20,21 @@ def matches(row: Mapping[str, Any]) -> bool:
 
 def convert(row: Mapping[str, Any]) -> Instruction:
     """The input follows the instruction after an empty line, in one user turn."""
-    asked = rules.filled(rules.need(row, "instruction"), "instruction")
-    given = rules.text(row.get("input") or "", "input")
     messages = _before(row)
-    messages.append({"role": "user", "content": f"{asked}\n\n{given}" if given.strip() else asked})
+    messages.append({"role": "user", "content": asked(row)})
     messages.append({"role": "assistant", "content": rules.filled(rules.need(row, "output"), "output")})
     return rules.instruction(row, messages)
+
+
+def asked(row: Mapping[str, Any]) -> str:
+    """The user's turn of a row with an instruction and perhaps an input."""
+    instruction = rules.filled(rules.need(row, "instruction"), "instruction")
+    return joined(instruction, rules.text(row.get("input") or "", "input"))
+
+
+def joined(instruction: str, given: str) -> str:
+    """The instruction, and what it was given after an empty line."""
+    return f"{instruction}\n\n{given}" if given.strip() else instruction
 
 
 def _before(row: Mapping[str, Any]) -> list[Message]:

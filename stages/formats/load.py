@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.errors import DataError, first_line, nearest
 from stages.formats.files import SUFFIXES, OnBad, Rows, expand, raise_it, read_rows
 from stages.formats.records import Comparison, Instruction, Prompt, Record
-from stages.formats.registry import candidates, find, named
+from stages.formats.registry import candidates, find, named, records
 from stages.formats.split import in_part, is_heldout
 
 if TYPE_CHECKING:
@@ -36,43 +36,59 @@ class Loaded:
     files: tuple[str, ...]
 
 
+@dataclass
+class Log:
+    """What is said of a reading beside its records; filled while it goes on."""
+
+    formats: dict[str, str] = field(default_factory=dict)  # file -> format
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # place and reason of each bad row
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def skip(self, error: DataError) -> None:
+        """Take note of a bad row."""
+        self.skipped.append((error.where, error.problem))
+
+
 def load(source: Source, kind: Kind, side: Side) -> Loaded:
     """Read `source` as records of `kind`; the source's own `split` overrides `side`.
 
     DataError for a row that breaks a rule (unless `on_bad_row` is skip), for a file that holds another kind
     of record, and where nothing is left. Reading ends once `limit` rows are found.
     """
-    config, side = source.config, source.config.split or side
-    records: list[Record] = []
-    formats: dict[str, str] = {}  # file -> format
-    skipped: list[tuple[str, str]] = []
-    counts: Counter[str] = Counter()
+    log = Log()
+    found = tuple(iter_records(source, kind, side, log))
+    if not found:
+        raise _nothing_left(source, source.config.split or side, log)
+    return Loaded(found, tuple(log.skipped), next(iter(log.formats.values())), tuple(log.formats))
 
-    def take_note(error: DataError) -> None:
-        skipped.append((error.where, error.problem))
 
-    on_bad: OnBad = take_note if config.on_bad_row == "skip" else raise_it
+def iter_records(source: Source, kind: Kind, side: Side, log: Log | None = None) -> Iterator[Record]:
+    """The records that `load` gives, one after the other, without holding them; `log` takes what else it would say.
+
+    The same errors, as the reading comes upon them; that nothing is left is for the caller to see.
+    """
+    log = Log() if log is None else log
+    for record, row in islice(_wanted(source, kind, source.config.split or side, log), source.config.limit):
+        yield _as_kind(record, kind, row)
+
+
+def _wanted(source: Source, kind: Kind, side: Side, log: Log) -> Iterator[tuple[Record, dict[str, Any]]]:
+    config = source.config
+    on_bad: OnBad = log.skip if config.on_bad_row == "skip" else raise_it
     for place, rows in _tables(config, on_bad):
         name, rows = _with_format(config, place, rows)
         _check_kind(place, name, kind)
-        formats[place] = name
+        log.formats[place] = name
+        if len(set(log.formats.values())) > 1:
+            raise DataError(
+                f"its files are in several formats: {', '.join(sorted(set(log.formats.values())))}",
+                where=config.path,
+                remedy="make a source of each format, and name all of them where you use them",
+            )
         for record, row in _records(place, name, rows, on_bad):
-            counts["rows"] += 1
-            if _is_wanted(source, record.split_key, side, counts):
-                records.append(_as_kind(record, kind, row))
-            if len(records) == config.limit:
-                break
-        if len(records) == config.limit:
-            break
-    if len(set(formats.values())) > 1:
-        raise DataError(
-            f"its files are in several formats: {', '.join(sorted(set(formats.values())))}",
-            where=config.path,
-            remedy="make a source of each format, and name all of them where you use them",
-        )
-    if not records:
-        raise _nothing_left(source, side, counts, len(skipped))
-    return Loaded(tuple(records), tuple(skipped), next(iter(formats.values())), tuple(formats))
+            log.counts["records"] += 1
+            if _is_wanted(source, record.split_key, side, log.counts):
+                yield record, row
 
 
 def is_hub_id(path: str) -> bool:
@@ -88,14 +104,15 @@ def _tables(config: DataSource, on_bad: OnBad) -> Iterator[tuple[str, Rows]]:
         yield place, _mapped(_hub_rows(config), config.map, place, on_bad)
         return
     for file in expand(config.path):
-        yield str(file), _mapped(read_rows(file, on_bad), config.map, str(file), on_bad)
+        yield str(file), _mapped(read_rows(file, on_bad, config.table), config.map, str(file), on_bad)
 
 
 def _hub_rows(config: DataSource) -> Rows:
     import datasets
 
     try:
-        table = datasets.load_dataset(config.path, split=config.hub_split, revision=config.revision)
+        chosen = {"name": config.table} if config.table else {}
+        table = datasets.load_dataset(config.path, split=config.hub_split, revision=config.revision, **chosen)
     except FileNotFoundError as error:
         raise DataError(
             f"no such file here, and no such data set on the hub ({_first_line(error)})",
@@ -176,14 +193,14 @@ def _check_kind(place: str, name: str, kind: Kind) -> None:
 
 
 def _records(place: str, name: str, rows: Rows, on_bad: OnBad) -> Iterator[tuple[Record, dict[str, Any]]]:
-    convert = named(name).convert
     for number, row in rows:
         try:
-            record = convert(row)
+            made = records(name, row)
         except DataError as error:
             on_bad(DataError(error.problem, where=f"{place}:row {number}: {error.where}", remedy=error.remedy))
             continue
-        yield record, row
+        for record in made:
+            yield record, row
 
 
 def _is_wanted(source: Source, key: str, side: Side, counts: Counter[str]) -> bool:
@@ -216,15 +233,13 @@ def best(record: Comparison) -> str:
     return record.completions[means.index(min(means))]
 
 
-def _nothing_left(source: Source, side: Side, counts: Counter[str], num_skipped: int) -> DataError:
-    config = source.config
-    problem = (
-        f"no rows left on side '{side}': {counts['rows']} good rows, {counts['other side']} of them on the other side"
-    )
+def _nothing_left(source: Source, side: Side, log: Log) -> DataError:
+    config, counts = source.config, log.counts
+    problem = f"no rows left on side '{side}': {counts['records']} good ones, {counts['other side']} on the other side"
     if config.part:
         problem += f", {counts['other part']} outside part {config.part}"
-    if num_skipped:
-        problem += f"; {num_skipped} bad rows skipped"
+    if log.skipped:
+        problem += f"; {len(log.skipped)} bad rows skipped"
     return DataError(
         problem,
         where=config.path,

@@ -31,6 +31,14 @@ def row_id(row: Mapping[str, Any], content: Any) -> str:
     return content_id(content)
 
 
+def part_of(row: Mapping[str, Any], index: int, count: int) -> Mapping[str, Any]:
+    """What `row_id` reads of one of the `count` records that a row gives: the row's own id, numbered from 1."""
+    if count == 1:
+        return row
+    own = row_id(row, None)
+    return {} if own == content_id(None) else {"id": f"{own}:{index + 1}"}
+
+
 def opening(messages: Sequence[Message]) -> Sequence[Message]:
     """The first user turn and what precedes it."""
     first = next((i for i, message in enumerate(messages) if message["role"] == "user"), len(messages))

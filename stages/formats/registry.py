@@ -7,8 +7,36 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from pipeline.errors import DataError, nearest
-from stages.formats import alpaca, hh, kto, messages, nectar, pairs, prompt_completion, prompts, ranked, sharegpt, text
+from stages.formats import (
+    alpaca,
+    answers,
+    arena,
+    extraction,
+    helpsteer,
+    hh,
+    judged,
+    kto,
+    labelled,
+    llmbar,
+    messages,
+    nectar,
+    oasst,
+    pairs,
+    pandalm,
+    prompt_completion,
+    prompts,
+    question_answer,
+    ranked,
+    self_instruct,
+    sharegpt,
+    solutions,
+    squad,
+    summarize_feedback,
+    text,
+    webgpt,
+)
 from stages.formats.records import Record
+from stages.formats.refusals import why
 
 
 class Format(Protocol):
@@ -26,8 +54,11 @@ class Format(Protocol):
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Whether the row's keys look like this format."""
 
-    def convert(self, row: Mapping[str, Any]) -> Record:
-        """The row's record, or DataError with the field as `where`."""
+    def convert(self, row: Mapping[str, Any]) -> Record | tuple[Record, ...]:
+        """The row's record, or its records (never none) where a row holds several; DataError with the field as `where`.
+
+        `records` below is how to call it.
+        """
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -35,12 +66,27 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "messages": messages,
         "sharegpt": sharegpt,
         "alpaca": alpaca,
+        "self_instruct": self_instruct,
         "prompt_completion": prompt_completion,
+        "question_answer": question_answer,
+        "answers": answers,
+        "squad": squad,
+        "labelled": labelled,
+        "extraction": extraction,
         "pairs": pairs,
         "hh": hh,
         "kto": kto,
         "ranked": ranked,
         "nectar": nectar,
+        "oasst": oasst,
+        "summarize_feedback": summarize_feedback,
+        "webgpt": webgpt,
+        "helpsteer": helpsteer,
+        "arena": arena,
+        "pandalm": pandalm,
+        "llmbar": llmbar,
+        "judged": judged,
+        "solutions": solutions,
         "prompts": prompts,
         "text": text,
     }
@@ -54,6 +100,17 @@ def named(name: str) -> Format:
     return FORMATS[name]
 
 
+def records(name: str, row: Mapping[str, Any]) -> tuple[Record, ...]:
+    """The records of a row in the format called `name`, one or several; DataError with the field as `where`."""
+    try:
+        made = named(name).convert(row)
+    except RecursionError as error:
+        raise DataError(
+            "is nested too deeply", where="row", remedy="mend the row: a format has a few levels at most"
+        ) from error
+    return made if isinstance(made, tuple) else (made,)
+
+
 def candidates(row: Mapping[str, Any]) -> list[str]:
     """The formats whose keys the row has."""
     return [name for name, module in FORMATS.items() if module.matches(row)]
@@ -63,6 +120,9 @@ def find(rows: Sequence[Mapping[str, Any]]) -> str:
     """The one format that all these rows are in; DataError with the keys found and the formats known otherwise."""
     found = [candidates(row) for row in rows]
     for position, (row, names) in enumerate(zip(rows, found, strict=True), start=1):
+        refusal = None if names else why(row)
+        if refusal:
+            raise DataError(refusal.problem, remedy=refusal.remedy)
         if len(names) != 1:
             what = f"fit several formats ({', '.join(names)})" if names else "fit no known format"
             raise _unclear(f"the keys {_keys(row)} {what}", position)

@@ -69,13 +69,37 @@ def listed(value: Any, field: str) -> list[Any]:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"looks like a JSON list and is not one ({error})", where=field, remedy="mend the JSON"
             ) from error
     if not isinstance(value, list):
         raise DataError(f"is {describe(value)}; a list is allowed", where=field, remedy="make it a list")
     return value
+
+
+def parsed(value: Any, field: str) -> Any:
+    """What JSON text says; anything else is itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is not JSON ({error})", where=field, remedy="mend the JSON") from error
+
+
+def number(value: Any, field: str) -> float:
+    """A finite number, also one written as text (as CSV columns hold it)."""
+    held = value
+    if isinstance(value, str):
+        try:
+            held = float(value)
+        except ValueError:
+            held = None
+    if isinstance(held, bool) or not isinstance(held, (int, float)) or not -math.inf < held < math.inf:
+        found = repr(value[:40]) if isinstance(value, str) else describe(value)
+        raise DataError(f"is {found}; a number is needed", where=field, remedy="write a number")
+    return held
 
 
 def describe(value: Any) -> str:
@@ -173,35 +197,34 @@ def pair(row: Mapping[str, Any], messages: Sequence[Message], chosen: str, rejec
 
 def ranked(annotator: Any, values: Any, count: int, field: str) -> Ranking:
     """Ranks as given: numbers from 1 (best) to the number of completions, equal for a tie, null for not ranked."""
-    numbers = _numbers(values, count, field)
-    for index, value in enumerate(numbers):
+    given = numbers(values, count, field)
+    for index, value in enumerate(given):
         if value is not None and not 1 <= value <= count:
             raise DataError(
                 f"rank {value} is out of range; 1 (best) to {count} are allowed",
                 where=f"{field}[{index}]",
                 remedy="count ranks from 1; for numbers of another scale use `scores`, higher is better",
             )
-    return Ranking(annotator_name(annotator), dense(numbers))
+    return Ranking(annotator_name(annotator), dense(given))
 
 
 def scored(annotator: Any, values: Any, count: int, field: str) -> Ranking:
     """Scores, higher is better, as ranks."""
-    return Ranking(
-        annotator_name(annotator), dense([None if v is None else -v for v in _numbers(values, count, field)])
-    )
+    given = numbers(values, count, field)
+    return Ranking(annotator_name(annotator), dense([None if value is None else -value for value in given]))
 
 
-def dense(numbers: Sequence[float | None]) -> tuple[int | None, ...]:
+def dense(values: Sequence[float | None]) -> tuple[int | None, ...]:
     """Numbers, lowest is best, as ranks that count from 1 without gaps; None stays None."""
-    order = {value: rank for rank, value in enumerate(sorted({v for v in numbers if v is not None}), start=1)}
-    return tuple(None if value is None else order[value] for value in numbers)
+    order = {value: rank for rank, value in enumerate(sorted({v for v in values if v is not None}), start=1)}
+    return tuple(None if value is None else order[value] for value in values)
 
 
 def weight(value: Any, field: str) -> float:
     """How much a ranking's votes count: 1 where the row does not say."""
     if value is None:
         return 1.0
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1e300:
         raise DataError(
             f"is {describe(value)}; a number from 0 is allowed",
             where=field,
@@ -210,7 +233,8 @@ def weight(value: Any, field: str) -> float:
     return float(value)
 
 
-def _numbers(values: Any, count: int, field: str) -> list[float | None]:
+def numbers(values: Any, count: int, field: str) -> list[float | None]:
+    """One finite number or null for each of `count` completions, at least one of them a number."""
     given = listed(values, field)
     if len(given) != count:
         raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -162,7 +161,7 @@ def _put_content(message: Message, content: Any, field: str) -> None:
 
 def _tool_calls(value: Any, field: str) -> list[dict[str, Any]]:
     """Calls as {"type": "function", "function": {"name", "arguments"}}, arguments parsed for the chat template."""
-    calls = _parsed(value, field)
+    calls = rules.parsed(value, field)
     return [_tool_call(call, field) for call in (calls if isinstance(calls, Sequence) else [calls])]
 
 
@@ -174,15 +173,6 @@ def _tool_call(call: Any, field: str) -> dict[str, Any]:
             where=field,
             remedy='write {"name": "...", "arguments": {...}}',
         )
-    arguments = _parsed(function.get("arguments", {}), f"{field}.arguments")
+    arguments = rules.parsed(function.get("arguments", {}), f"{field}.arguments")
     own_id = {"id": call["id"]} if call.get("id") is not None else {}
     return {**own_id, "type": "function", "function": {"name": function["name"], "arguments": arguments}}
-
-
-def _parsed(value: Any, field: str) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise DataError(f"is not JSON ({error})", where=field, remedy="mend the JSON") from error

@@ -58,6 +58,14 @@ def _comparison(name: str, problem: str, completions: list[Any], ranks: Any) -> 
     return Case(name, "bad.jsonl:row 2", problem, _ranked(completions, ranks), kind="rm")
 
 
+def _vote(name: str, problem: str, row: dict[str, Any]) -> Case:
+    return Case(name, "bad.jsonl:row 1", problem, _lines(row), kind="rm")
+
+
+def _answer(name: str, problem: str, row: dict[str, Any]) -> Case:
+    return Case(name, "bad.jsonl:row 1", problem, _lines(row))
+
+
 def _row(name: str, problem: str, content: bytes) -> Case:
     return Case(name, "bad.jsonl:row 2", problem, content)
 
@@ -69,7 +77,7 @@ CASES = [
     Case("glob-matches-nothing", "no*.jsonl", "no file matches", None, file="no*.jsonl"),
     Case("file-empty", "bad.jsonl", "no rows", b""),
     Case("file-of-blank-lines", "bad.jsonl", "no rows", b"\n\n  \n"),
-    Case("file-type-unknown", "bad.xlsx", "unknown file type", b"PK", file="bad.xlsx"),
+    Case("file-type-unknown", "bad.ods", "unknown file type", b"PK", file="bad.ods"),
     Case("gzip-truncated", "bad.jsonl.gz", "cannot be read", gzip.compress(_lines(*[GOOD] * 50))[:-20], file="bad.jsonl.gz"),
     Case("gzip-that-is-not", "bad.jsonl.gz", "cannot be read", _lines(GOOD), file="bad.jsonl.gz"),
     Case("parquet-corrupt", "bad.parquet", "not a readable Parquet file", b"PAR1garbagePAR1", file="bad.parquet"),
@@ -84,6 +92,14 @@ CASES = [
     Case("gzip-bomb-of-cells", "bad.csv.gz", "a line of more than 16 MiB at byte 18", gzip.compress(b"prompt,completion\n" + b"x" * (1 << 25), 1), file="bad.csv.gz"),
     Case("gzip-of-garbage", "bad.jsonl.gz", "cannot be read", gzip.compress(_lines(GOOD))[:10] + b"\xff" * 40, file="bad.jsonl.gz"),
     Case("csv-cell-too-long", "bad.csv:row 1", "field larger than field limit", b"prompt,completion\n" + b"x" * 200_000 + b",a\n", file="bad.csv"),
+    Case("csv-in-utf-16", "bad.csv", "is UTF-16 text", "prompt,completion\na,b\n".encode("utf-16"), file="bad.csv"),
+    Case("csv-in-windows-1252", "bad.csv:row 1", "in Windows-1252 that is é", "prompt,completion\na,é\n".encode("cp1252"), file="bad.csv"),
+    Case("csv-quote-unclosed", "bad.csv:row 1", "cannot be split into cells", b'prompt,completion\na,"b\nc,d\n', file="bad.csv"),
+    Case("xlsx-that-is-not", "bad.xlsx", "is not a readable XLSX file", b"PK", file="bad.xlsx"),
+    Case("xlsx-under-a-password", "bad.xlsx", "is not a readable XLSX file", b"\xd0\xcf\x11\xe0" + b"\0" * 600, file="bad.xlsx"),
+    Case("table-where-there-is-none", "bad.jsonl", "has no tables", _lines(GOOD), options="table: train"),
+    Case("table-missing", "bad.json", "has no list 'tain'", b'{"train": [{}]}', file="bad.json", options="table: tain"),
+    Case("json-schema", "bad.json", "is a JSON Schema", b'{"$schema": "x"}', file="bad.json"),
     # rows
     _row("json-nested-deep", "is not JSON", _lines(GOOD) + b"[" * 100_000 + b"\n"),
     _row("json-nested-deep-in-a-field", "is not JSON", _lines(GOOD) + b'{"messages": ' + b"[" * 100_000 + b"\n"),
@@ -122,4 +138,20 @@ CASES = [
     _comparison("equal-completions-ranked-apart", "", ["a", "a"], [1, 2]),
     _comparison("completion-empty-in-comparison", "", ["a", ""], [1, 2]),
     _comparison("completion-is-a-number", "", ["a", 3], [1, 2]),
+    _vote("tree-without-ranks", "no turn of the tree has two ranked replies", {"prompt": {"role": "prompter", "text": "Hi", "replies": []}}),
+    _vote("summary-choice-unknown", "is '2'; allowed: 0, 1", {"info": {"post": "p"}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 2}),
+    _vote("webgpt-score-missing", "is null; a number is needed", {"question": "q", "answer_0": "a", "answer_1": "b", "score_0": None, "score_1": 0}),
+    _vote("helpsteer-strength-too-large", "is 5; -3", {"prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": 5}),
+    _vote("arena-winner-unknown", "is 'owl'; allowed: model_a", {"conversation_a": [ASK, SAY], "conversation_b": [ASK, SAY], "winner": "owl"}),
+    _vote("pandalm-label-unknown", "is '9'; allowed: 0, 1, 2", {"instruction": "q", "response1": "a", "response2": "b", "annotator1": 9}),
+    _vote("llmbar-label-unknown", "is '0'; allowed: 1, 2", {"input": "q", "output_1": "a", "output_2": "b", "label": 0}),
+    _vote("judgment-empty", "nobody judged", {"prompt": "q", "completion_a": "a", "completion_b": "b", "preference": ""}),
+    _vote("solution-not-checked", "true or false is allowed", {"question": "q", "a": {"solution": "s", "is_correct": 1}}),
+    _vote("penalties-too-few", "1 values for 2 completions", {"prompt": "q", "completions": ["a", "b"], "penalties": {"ann": [1]}}),
+    _answer("question-without-answer", "is null", {"question": "q", "answer": None}),
+    _answer("label-is-a-list", "one label", {"text": "q", "label": ["a", "b"]}),
+    _answer("slots-are-a-list", "an object is allowed", {"text": "q", "intents": [], "slots": []}),
+    _answer("squad-without-answer", "no answer is given", {"context": "c", "question": "q", "answers": []}),
+    _answer("self-instruct-without-instances", "is an empty list", {"instruction": "q", "instances": []}),
+    _answer("answers-without-one", "is an empty list", {"prompt": "q", "answers": []}),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pytest
 
@@ -63,8 +64,11 @@ def test_csv_rows_keep_line_breaks_and_quotes_when_quoted(tmp_path):
     ("a.json", "[]", "a.json", "the file has no rows"),
     ("a.jsonl.gz", b"not gzip", "a.jsonl.gz", "cannot be read"),
     ("a.jsonl.gz", gzip.compress(b'{"k": 1}\n' * 99, mtime=0)[:-12], "a.jsonl.gz", "cannot be read"),
+    ("a.csv", "k,l\n1,2\n".encode("utf-16"), "a.csv", "is UTF-16 text; UTF-8 is needed"),
+    ("a.jsonl", '{"k": 1}\n'.encode("utf-16-le"), ":row 1", "a NUL byte at byte 1, as in UTF-16"),
+    ("a.csv", "k,l\ncafé,2\n".encode("cp1252"), ":row 1", "not UTF-8 at byte 7 (0xe9); in Windows-1252 that is é"),
     ("a.parquet", b"PAR1 not PAR1", "a.parquet", "is not a readable Parquet file"),
-    ("a.xlsx", b"PK", "a.xlsx", "unknown file type '.xlsx'"),
+    ("a.ods", b"PK", "a.ods", "unknown file type '.ods'"),
 ])  # fmt: skip
 def test_reading_fails_with_place_and_reason_when_file_is_broken(tmp_path, name, content, where, problem):
     error = error_of(write(tmp_path, name, content))
@@ -85,6 +89,49 @@ def test_reading_a_csv_goes_on_when_bad_records_are_noted(tmp_path):
     file = write(tmp_path, "a.csv", b"k,l\n1,\xff\n3\n5,6\n")
     assert list(read_rows(file, noted.append)) == [(3, {"k": "5", "l": "6"})]
     assert [error.where for error in noted] == [f"{file}:row 1", f"{file}:row 2"]
+
+
+def test_reading_a_csv_goes_on_at_the_next_line_when_a_quote_is_not_closed(tmp_path):
+    noted = []
+    file = write(tmp_path, "a.tsv", 'k\tl\n1\t"two\n3\t4\n"5\n6"\t7\n')
+    assert list(read_rows(file, noted.append)) == [(2, {"k": "3", "l": "4"}), (3, {"k": "5\n6", "l": "7"})]
+    assert [error.where for error in noted] == [f"{file}:row 1"]
+
+
+@pytest.mark.parametrize("content", ["k;l\n1,5;2\n", "k\tl\n1,5\t2\n", '"k";"l"\n"1,5";"2"\n'])
+def test_csv_is_divided_as_its_header_is_when_that_has_no_comma(tmp_path, content):
+    assert list(read_rows(write(tmp_path, "a.csv", content))) == [(1, {"k": "1,5", "l": "2"})]
+
+
+def test_csv_keeps_its_comma_when_the_header_has_both(tmp_path):
+    assert list(read_rows(write(tmp_path, "a.csv", "k;m,l\n1;3,2\n"))) == [(1, {"k;m": "1;3", "l": "2"})]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_rows_of_one_object_are_read_when_data_or_table_names_them(tmp_path, indent):
+    whole = {"version": "1", "data": [{"k": 1}], "train": [{"k": 2}, ["a", "b"]]}
+    file = write(tmp_path, "a.json", json.dumps(whole, indent=indent))
+    assert list(read_rows(file)) == [(1, {"k": 1})]
+    assert list(read_rows(file, table="train")) == [(1, {"k": 2}), (2, {"column1": "a", "column2": "b"})]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_object_is_one_row_when_it_holds_no_rows(tmp_path, indent):
+    file = write(tmp_path, "a.json", json.dumps({"k": [1], "data": "x"}, indent=indent) + "\n\n")
+    assert list(read_rows(file)) == [(1, {"k": [1], "data": "x"})]
+
+
+@pytest.mark.parametrize("name, content, problem", [
+    ("a.json", '{"k": [1]}', "has no list 'train', which `table` names; it has k"),
+    ("a.json", '{"k": [1]}\n{"k": [2]}', "has no tables, and `table` names 'train'"),
+    ("a.json", '[{"k": 1}]', "has no tables"),
+    ("a.csv", "k\n1\n", "has no tables"),
+])  # fmt: skip
+def test_reading_fails_when_there_is_no_such_table(tmp_path, name, content, problem):
+    file = write(tmp_path, name, content)
+    with pytest.raises(DataError) as caught:
+        list(read_rows(file, table="train"))
+    assert caught.value.where == str(file) and caught.value.problem.startswith(problem) and caught.value.remedy
 
 
 def test_missing_file_is_an_error_with_the_nearest_name_when_there_is_one(tmp_path):

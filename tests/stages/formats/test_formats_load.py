@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.contract import DataSource, Source
 from pipeline.errors import DataError
-from stages.formats import Instruction, Prompt, check, load
+from stages.formats import Instruction, Log, Prompt, check, iter_records, load
 from stages.formats.load import is_hub_id
 
 HELDOUT_OF_12 = ["0", "4", "11"]  # see test_formats_split
@@ -149,9 +149,7 @@ def test_loading_fails_when_the_file_holds_another_kind(tmp_path, row, kind, pro
 def test_loading_fails_with_the_counts_when_nothing_is_left(tmp_path):
     file = lines(tmp_path, [{"prompt": "question 1"}, {"prompt": "question 2"}, {"prompt": ""}])
     error = error_of(source(file, on_bad_row="skip"), "prompt", "heldout")
-    assert (
-        error.problem == "no rows left on side 'heldout': 2 good rows, 2 of them on the other side; 1 bad rows skipped"
-    )
+    assert error.problem == "no rows left on side 'heldout': 2 good ones, 2 on the other side; 1 bad rows skipped"
 
 
 def test_loading_fails_when_files_of_a_source_differ_in_format(tmp_path):
@@ -163,6 +161,50 @@ def test_loading_fails_when_files_of_a_source_differ_in_format(tmp_path):
 def test_named_format_is_used_when_the_keys_would_say_otherwise(tmp_path):
     file = lines(tmp_path, [{"text": "Hi", "category": "greeting"}])
     assert "(format 'text')" in error_of(source(file, format="text"), "prompt", "all").problem
+
+
+def test_records_pass_one_by_one_when_iterated(tmp_path):
+    file = twelve(tmp_path)
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write('{"prompt": "question 1"}\n' * 20 + "{\n")  # past the rows by which the format is told
+    passing = iter_records(source(file), "prompt", "heldout")
+    assert [next(passing).id for _ in range(3)] == HELDOUT_OF_12
+    with pytest.raises(DataError, match="is not JSON"):
+        next(passing)
+
+
+def test_log_says_what_the_reading_was_when_records_are_iterated(tmp_path):
+    log = Log()
+    file = lines(tmp_path, [{"prompt": "Hi"}, {"prompt": ""}, {"prompt": "Ho"}])
+    assert len(list(iter_records(source(file, on_bad_row="skip"), "prompt", "all", log))) == 2
+    assert log.formats == {str(file): "prompts"} and [place for place, _ in log.skipped] == [f"{file}:row 2: prompt"]
+
+
+def test_all_records_of_a_row_lie_on_one_side_when_it_gives_several(tmp_path):
+    rows = [{"id": str(i), "prompt": f"question {i}", "answers": ["a", "b"]} for i in range(12)]
+    file = lines(tmp_path, rows)
+    heldout = ids(load(source(file), "instruction", "heldout"))
+    assert heldout == [f"{i}:{n}" for i in HELDOUT_OF_12 for n in (1, 2)]
+
+
+def test_table_is_read_when_the_source_names_one(tmp_path):
+    (tmp_path / "a.json").write_text('{"train": [["Hi", "greeting"]], "test": []}', "utf-8")
+    mapped = source(tmp_path / "a.json", table="train", map={"text": "column1", "label": "column2"})
+    (record,) = load(mapped, "instruction", "all").records
+    assert [m["content"] for m in record.messages] == ["Hi", "greeting"]
+
+
+def test_direction_is_stated_by_the_map_when_lower_is_better(tmp_path):
+    file = lines(tmp_path, [{"prompt": "Hi", "completions": ["a", "b"], "errors": [3, 0]}])
+    (record,) = load(source(file, map={"penalties": "errors"}), "comparison", "all").records
+    assert record.rankings[0].ranks == (2, 1)
+
+
+def test_hub_configuration_is_asked_for_when_table_names_it(monkeypatch):
+    asked = {}
+    stand_in(monkeypatch, lambda path, **options: asked.update(options) or [{"id": "h", "prompt": "Hi"}])
+    load(source("owner/name", table="main"), "prompt", "all")
+    assert asked == {"name": "main", "split": "train", "revision": None}
 
 
 @pytest.mark.parametrize("path, answer", [

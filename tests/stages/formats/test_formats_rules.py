@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pipeline.errors import DataError
@@ -83,6 +85,12 @@ def test_conversation_is_refused_when_it_breaks_a_rule(case, where, problem):
     (weighed(True), "rankings[0].weight", "is the boolean true"),
     (weighed(float("inf")), "rankings[0].weight", "is the number inf"),
     (ranks([1, 2, 3], scores=[-3, 0, 3]), "ranks", "completion 1 has a better rank and a lower score"),
+    (ranks([1, 2, 3], penalties=[3, 0, -3]), "ranks", "completion 1 has a better rank and a higher penalty"),
+    (ranks(None, scores=[3, 2, 1], penalties=[3, 2, 1]), "scores", "completion 1 has a higher score and a higher"),
+    (ranks(None, penalties={"ann": [1, 2]}), "penalties.ann", "2 values for 3 completions"),
+    (ranks(None, penalties={"ann": [1, 2, "x"]}), "penalties.ann[2]", "is text; a number or null is allowed"),
+    (ranks(None, penalties={}), "rankings", "no ranking; at least one annotator's is needed"),
+    (ranks(None, penalties="{1"), "penalties", "is not JSON"),
     (ranks([1, 2, 3], prompt=[ASK, SAY]), "prompt", "the last turn is the assistant's"),
     (ranks([1, 2, 3], annotator=" "), "annotator", "is text; a name is allowed"),
     (ranks(None, scores=None), "scores", "is null; a list is allowed"),
@@ -117,6 +125,58 @@ def test_ranks_are_kept_dense_with_one_best_when_given_as_ranks(given, kept):
 def test_highest_score_gets_rank_one_when_given_as_scores():
     row = {"prompt": "Hi", "completions": ["a", "b", "c", "d"], "scores": [-7, 2.5, 2.5, None]}
     assert FORMATS["ranked"].convert(row).rankings[0].ranks == (2, 1, 1, None)
+
+
+@pytest.mark.parametrize("column, kept", [("scores", (3, 2, 1)), ("penalties", (1, 2, 3))])
+def test_direction_is_the_column_s_when_each_annotator_has_numbers(column, kept):
+    given = {"ann": [0, 1, 2.5], "ben": [None, 7, 7]}
+    for value in (given, json.dumps(given)):
+        ann, ben = FORMATS["ranked"].convert(ranks(None)[1] | {column: value}).rankings
+        assert (ann.annotator, ann.ranks, ben.ranks) == ("ann", kept, (None, 1, 1))
+
+
+def test_equal_texts_share_a_rank_when_an_annotator_gave_them_different_numbers():
+    row = ranks(None, "aba", penalties={"ann": [0, 1, 4]})[1]  # a: 2, b: 1
+    assert FORMATS["ranked"].convert(row).rankings[0].ranks == (2, 1, 2)
+
+
+def test_every_ranked_turn_of_a_tree_is_a_comparison_when_it_has_two_ranks():
+    def node(role, text, *replies, **more):
+        return {"role": role, "text": text, "replies": list(replies)} | more
+
+    def reply(text, rank, *replies):
+        return node("assistant", text, *replies, rank=rank)
+
+    deeper = node("prompter", "Why?", reply("c", None), reply("d", 1), reply("e", 0))
+    alone = node("prompter", "How?", reply("f", 0))
+    tree = {"prompt": node("prompter", "Hi", reply("a", 1, alone), reply("b", 0, deeper))}
+    top, below = FORMATS["oasst"].convert(tree)
+    assert (top.completions, top.rankings[0].ranks) == (("a", "b"), (2, 1))
+    assert (below.completions, below.rankings[0].ranks) == (("c", "d", "e"), (None, 2, 1))
+    assert [message["content"] for message in below.prompt] == ["Hi", "b", "Why?"]
+
+
+@pytest.mark.parametrize("name, row, where, problem", [
+    ("oasst", {"prompt": {"role": "prompter", "text": "Hi", "replies": []}}, "prompt", "no turn of the tree has two"),
+    ("oasst", {"prompt": {"role": "bot", "text": "Hi"}}, "prompt.role", "unknown role 'bot'"),
+    ("oasst", {"prompt": {"role": "prompter", "text": "Hi", "replies": [7]}}, "prompt.replies[0]", "is the number 7"),
+    ("squad", {"paragraphs": []}, "paragraphs", "no question in it"),
+    ("squad", {"context": "A.", "question": "Q?", "answers": {"text": []}}, "answers", "no answer is given"),
+    ("squad", {"paragraphs": [{"context": "A.", "qas": [{"question": ""}]}]}, "paragraphs[0].qas[0].question", "is"),
+    ("self_instruct", {"instruction": "Hi", "instances": []}, "instances", "is an empty list"),
+    ("self_instruct", {"instruction": "Hi", "instances": [{"input": ""}]}, "instances[0].output", "missing"),
+    ("answers", {"prompt": "Hi", "answers": []}, "answers", "is an empty list"),
+    ("answers", {"prompt": "Hi", "answers": ["a", ""]}, "answers[1]", "is empty or white space"),
+    ("question_answer", {"question": "Hi", "answer": None}, "answer", "is null; text is allowed"),
+    ("labelled", {"text": "Hi", "label": ["a"]}, "label", "is a list; one label"),
+    ("labelled", {"text": "Hi", "label": True}, "label", "is the boolean true; one label"),
+    ("extraction", {"text": "Hi", "slots": "{"}, "slots", "is not JSON"),
+    ("extraction", {"text": "Hi", "slots": [1]}, "slots", "is a list; an object is allowed"),
+])  # fmt: skip
+def test_row_of_several_records_or_labels_is_refused_when_it_breaks_a_rule(name, row, where, problem):
+    error = error_of(name, row)
+    assert (error.where, error.problem[: len(problem)]) == (where, problem)
+    assert error.remedy
 
 
 def test_lowest_rank_is_best_when_the_row_is_nectar():
