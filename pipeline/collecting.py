@@ -85,12 +85,6 @@ def import_(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a file whole if anything in it is wrong.")] = False,
     drop_suspect: Annotated[bool, typer.Option("--drop-suspect", help="Leave out answers that look unread.")] = False,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude-annotator", metavar="NAME", help="Not to be trained on.")
-    ] = None,
-    weights: Annotated[
-        str, typer.Option("--weights", metavar="RULE", help="equal, or dawid_skene: by each one's care.")
-    ] = "equal",
     overrides: Overrides = None,
     runs: Runs = RUNS,
 ) -> None:
@@ -108,9 +102,24 @@ def import_(
         on_conflict=on_conflict,
         strict=strict,
         drop_suspect=drop_suspect,
-        exclude=frozenset(exclude or ()),
-        weights=weights,
     )
+
+
+@app.command()
+def rows(
+    recipe: RecipePath,
+    stage: StageName = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude-annotator", metavar="NAME", help="Not to be learnt from.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="RULE", help="equal, or dawid_skene: by each one's care.")
+    ] = None,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Make the rows for training anew, with other weights or without somebody. Later imports keep to it."""
+    _say("rows", _batch(recipe, overrides, runs, stage), weights=weights, exclude=exclude)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def _task(batch_id: str, number: int, question: str, completions: Sequence[str])
 def _key(task: Task) -> dict:
     return {
         "task_id": task.task_id,
-        "kind": "gold",
+        "kind": "normal",
         "gold": {name: 1 for name in task.ids},
         "repeat_of": None,
         "completions": {

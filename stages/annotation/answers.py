@@ -55,6 +55,13 @@ def write_log(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     _replace(folder / LOG, _text(lines))
 
 
+def write_json(path: Path, value: Mapping[str, Any]) -> Path:
+    """Replace a file of this folder by one JSON object."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    return path
+
+
 def keep_raw(folder: Path, name: str, digest: str, data: bytes) -> Path:
     """The file as it came back, under returns/<sha256>__<name>."""
     plain = re.sub(r"[^\w.-]+", "_", name)[-100:]

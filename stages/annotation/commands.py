@@ -1,28 +1,30 @@
-"""What the command line does with a batch: export, import, status. Each gives lines to say and an exit code.
+"""What `posttune collect` does with a batch: export, import_, rows, status, agreement.
 
-`output` is the folder with the published batch, `answers` the folder of what came back. A DataError is told by whoever
-calls.
+`output` is the folder with the published batch, `answers` the folder of what came back. Each command gives lines to say
+and an exit code; a DataError is told by whoever calls.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.contract import ROWS
 from pipeline.errors import DONE, DataError
-from stages.annotation.answers import read_answers
+from stages.annotation.answers import read_answers, write_json
 from stages.annotation.batch import read_batch
 from stages.annotation.returns import FileReport, Report, TakeOptions, take
 from stages.annotation.status import finished
 from stages.annotation.status import status as count
 from stages.exchange.lookup import exporter
-from stages.exchange.table import decoded, read_bytes
-from stages.exchange.tools import ExportOptions
+from stages.exchange.tools import ExportOptions, ReadOptions
+from stages.exchange.users import read_users
 
 SHOWN = 20  # problems; all of them are in import_log.jsonl
+CHOICE = "rows.json"  # how the rows were last made: an import makes them so again
 
 
 @dataclass(frozen=True)
@@ -33,79 +35,98 @@ class Said:
     exit_code: int = DONE
 
 
-@dataclass(frozen=True)
-class ExportRequest:
-    """What the command line says of an export."""
-
-    to: str  # a tool
-    folder: Path | None = None  # None: export/<tool> in the answers' folder
-    annotators: Sequence[str] = ()  # none: all that the batch names
-    exclude_done: bool = False
-    allow_truncated: bool = False
-
-
-def export(output: Path, answers: Path, request: ExportRequest) -> Said:
+def export(
+    output: Path,
+    answers: Path,
+    *,
+    to: str,
+    folder: Path | None = None,  # left out: export/<tool> in the answers' folder
+    annotators: Sequence[str] = (),  # none: all that the batch names
+    exclude_done: bool = False,
+    allow_truncated: bool = False,
+) -> Said:
     """Write the batch for a tool."""
-    write, batch = exporter(request.to), read_batch(output)
-    folder = request.folder or answers / "export" / request.to
-    done = finished(read_answers(answers)) if request.exclude_done else frozenset()
-    options = ExportOptions(tuple(request.annotators), done, request.allow_truncated)
+    write, batch = exporter(to), read_batch(output)
+    folder = folder or answers / "export" / to
+    done = finished(read_answers(answers)) if exclude_done else frozenset()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        paths = write(batch, folder, options)
     except OSError as error:
-        raise DataError(
-            f"cannot be written ({error.strerror})", where=str(folder), remedy="name another folder, or make room"
-        ) from error
+        where, remedy = str(folder), "name a folder with --out"
+        raise DataError(f"cannot be written ({error.strerror})", where=where, remedy=remedy) from error
+    paths = write(batch, folder, ExportOptions(tuple(annotators), done, allow_truncated))
     if not paths:
         return Said([f"{batch.batch_id}: nothing is left to send out"])
-    left = [name for name in request.annotators or batch.annotators if _all_done(name, batch.of(name), done)]
+    left = [name for name in annotators or batch.annotators if _all_done(name, batch.of(name), done)]
     return Said([
-        f"{batch.batch_id}: {len(paths)} {'file' if len(paths) == 1 else 'files'} for {request.to}",
+        f"{batch.batch_id}: {len(paths)} {'file' if len(paths) == 1 else 'files'} for {to}",
         *(f"  {path}" for path in paths),
         *(f"  {name} has nothing left to do" for name in left),
     ])  # fmt: skip
 
 
-def import_(output: Path, answers: Path, files: Sequence[Path], options: TakeOptions) -> Said:
-    """Take files that came back; exit code 2 where something in them was refused."""
+def import_(
+    output: Path,
+    answers: Path,
+    *,
+    files: Sequence[Path],
+    tool: str | None = None,  # left out: found by looking
+    columns: dict[str, str] | None = None,
+    users: Path | None = None,
+    aliases: Path | None = None,
+    annotator: str | None = None,
+    on_conflict: Any = None,
+    strict: bool = False,
+    drop_suspect: bool = False,
+) -> Said:
+    """Take files that came back, and make the rows anew; exit code 2 where something in them was refused."""
+    read = ReadOptions(columns or {}, read_users(users) if users else {}, annotator)
+    known = read_users(aliases) if aliases else {}
+    options = TakeOptions(tool, read, known, on_conflict, strict=strict, drop_suspect=drop_suspect)
     report = take(output, answers, files, options)
     lines = [line for file in report.files for line in _of_file(file)]
-    return Said([*lines, *_problems(report), *_suspects(report, options), f"{report.answers} answers at hand"],
-                report.exit_code)  # fmt: skip
+    lines += [*_problems(report), *_suspects(report, options), f"{report.answers} answers at hand"]
+    return Said([*lines, *rows(output, answers).lines], report.exit_code)
 
 
-def status(output: Path, answers: Path, wanted: int | None = None) -> Said:
+def rows(output: Path, answers: Path, *, weights: str | None = None, exclude: Collection[str] | None = None) -> Said:
+    """Make the comparisons that stages read; what is left out is chosen as the last time."""
+    from stages.agreement.aggregate import Options, aggregate, write_comparisons
+
+    chosen = {"weights": "equal", "exclude": []} | _last_choice(answers)
+    chosen |= {"weights": weights} if weights is not None else {}
+    chosen |= {"exclude": sorted(exclude)} if exclude is not None else {}
+    batch, given = read_batch(output), read_answers(answers)
+    made = aggregate(batch, given, Options(chosen["weights"], frozenset(chosen["exclude"])))
+    write_comparisons(answers / ROWS["batch"], made)
+    write_json(answers / CHOICE, chosen)
+    return Said([made.describe(), f"rows: {answers / ROWS['batch']}"])
+
+
+def status(output: Path, answers: Path) -> Said:
     """Who has done what, and what is missing."""
-    return Said(count(read_batch(output), read_answers(answers), wanted).lines())
+    return Said(count(read_batch(output), read_answers(answers)).lines())
 
 
-def read_names(path: Path) -> dict[str, str]:
-    """A file of names, as --users and --aliases take it: {"7": "ann"}, or the users that a tool's server lists.
+def agreement(output: Path, answers: Path) -> Said:
+    """How well people agree, as a table and in agreement.json."""
+    from stages.agreement.agreement import measure
+    from stages.agreement.readings import describe
 
-    Of such a list the `id` is mapped to `email` or `username`.
-    """
+    given = read_answers(answers)
+    if not given:
+        return Said(["nothing has come back yet"])
+    measured = measure(read_batch(output), given)
+    file = write_json(answers / "agreement.json", measured.as_row())
+    return Said([describe(measured), "", f"all of it: {file}"])
+
+
+def _last_choice(answers: Path) -> dict[str, Any]:
     try:
-        held = json.loads(decoded(path, read_bytes(path))[0])
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise _no_names(path, f"is not JSON ({error})") from error
-    if isinstance(held, dict) and isinstance(held.get("items"), list):
-        held = held["items"]
-    if isinstance(held, list):
-        held = {str(user["id"]): user.get("email") or user.get("username") for user in held if _has_id(user)}
-    if not isinstance(held, dict) or not held or not all(isinstance(name, str) and name for name in held.values()):
-        raise _no_names(path, "names nobody")
-    return {str(spelling): name for spelling, name in held.items()}
-
-
-def _has_id(user: Any) -> bool:
-    return isinstance(user, Mapping) and "id" in user
-
-
-def _no_names(path: Path, problem: str) -> DataError:
-    return DataError(problem, where=str(path), remedy='write {"how the file spells it": "the annotator"}')
+        held = json.loads((answers / CHOICE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) else {}
 
 
 def _all_done(name: str, tasks: Sequence[Any], done: frozenset[tuple[str, str]]) -> bool:

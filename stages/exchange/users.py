@@ -22,6 +22,8 @@ def read_users(path: Path) -> Mapping[str, str]:
     else:
         people = value if isinstance(value, list) else [None]
         users = dict(_user(person, f"{path}:user {place}") for place, person in enumerate(people, start=1))
+    if not users:
+        raise DataError("names nobody", where=str(path), remedy='write {"a user id or a spelling": "the name"}')
     for number, name in users.items():
         if name is None:
             raise DataError(f"user {number} has no name", where=str(path), remedy='write {"' + number + '": "name"}')

@@ -87,7 +87,7 @@ def test_policy_names_the_hashes_of_the_one_style_and_the_one_script(tmp_path: P
 
 
 def test_script_uses_nothing_that_reads_text_as_code() -> None:
-    folder = Path(__file__).parents[3] / "stages" / "annotation" / "html_page"
+    folder = Path(__file__).parents[3] / "stages" / "exchange" / "html_page"
     scripts = sorted(folder.glob("*.js"))
     assert len(scripts) == 5
     for script in scripts:
