@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import BASE, lora_model, publish_scorer, shake, write_rows
+from tiny_run import BASE, full_model, lora_model, make_context, publish_scorer, shake, write_rows
 from transformers import AutoModelForCausalLM
 
 from pipeline.contract import ModelConfig
+from stages import sft
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.publish import publish_policy
@@ -102,3 +103,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "comparisons": write_rows(folder / "comparisons.jsonl", comparisons),
         "prompts": write_rows(folder / "prompts.jsonl", [{"prompt": [ask(i)]} for i in range(12)]),
     }
+
+
+@pytest.fixture(scope="session")
+def talker(tiny_model: Path, rows: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
+    """The tiny model once it has learnt, with all its weights, to give short answers that end."""
+    folder = tmp_path_factory.mktemp("talker") / "sft"
+    config = sft.Config(data="rows", max_steps=80, learning_rate=5e-3, per_device_train_batch_size=4, eval_prompts=0,
+                        gradient_accumulation_steps=1)  # fmt: skip
+    sft.run(config, make_context(folder, full_model(tiny_model), policy="base", data=rows["instructions"]))
+    return lora_model(folder)

@@ -8,26 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import Log, full_model, lora_model, make_context, publish_scorer, write_rows
+from tiny_run import Log, make_context, publish_scorer, write_rows
 
 from pipeline.contract import DataSource, ModelConfig, Result, Source
 from pipeline.errors import DataError, Interrupted
-from stages import dpo, sample, sft
+from stages import dpo, sample
 from stages.formats import load
 from stages.modeling.chat import Chat
 from stages.sample.comparisons import ranks
 
 SMALL = {"data": "rows", "policy": "policy", "max_new_tokens": 12, "batch_size": 4}
-
-
-@pytest.fixture(scope="module")
-def talker(tiny_model: Path, rows: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
-    """The tiny model once it has learnt, with all its weights, to give short answers that end."""
-    folder = tmp_path_factory.mktemp("talker") / "sft"
-    config = sft.Config(data="rows", max_steps=80, learning_rate=5e-3, per_device_train_batch_size=4, eval_prompts=0,
-                        gradient_accumulation_steps=1)  # fmt: skip
-    sft.run(config, make_context(folder, full_model(tiny_model), policy="base", data=rows["instructions"]))
-    return lora_model(folder)
 
 
 @pytest.fixture(scope="module")
