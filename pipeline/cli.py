@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pipeline import __version__, collecting, looking
+from pipeline import __version__, auditing, collecting, looking
 from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, StageFailed, UserError
 from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
@@ -148,6 +148,7 @@ def gc(
     _say(f"{total / 1e6:.1f} MB {'freed' if delete else 'in all; --delete removes it'}")
 
 
+app.command()(auditing.audit)
 app.command()(looking.preview)
 app.add_typer(collecting.app, name="collect")
 

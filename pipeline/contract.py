@@ -19,10 +19,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pipeline.errors import ModelError
 from pipeline.redaction import hide_home
 
-Role = Literal["policy", "reward", "evaluation", "comparisons", "batch"]
-RecordKind = Literal["instruction", "comparison", "prompt"]
+Role = Literal["policy", "reward", "evaluation", "comparisons", "batch", "rows"]
+RecordKind = Literal["instruction", "comparison", "prompt", "any"]  # any: bad rows are the stage's own business
 # Roles that are data, and their file: in the output, or in the folder of what people have sent back.
-ROWS: Mapping[Role, str] = {"comparisons": "comparisons.jsonl", "batch": "comparisons.jsonl"}
+ROWS: Mapping[Role, str] = {"comparisons": "comparisons.jsonl", "batch": "comparisons.jsonl", "rows": "rows.jsonl"}
 AWAITED: frozenset[Role] = frozenset({"batch"})  # those whose rows people make, after the stage has ended
 
 
@@ -264,6 +264,7 @@ class Context:
     data: Mapping[str, Sequence[Source]] = field(default_factory=dict)
     seed: int = 17
     checkpoints: Path | None = None  # None: do not checkpoint
+    keep: Path | None = None  # what is written here stays where the stage ends with a UserError; None: nothing does
     allow_drift: bool = False  # a resume may go on on another processor, or under other versions or threads
     chief: bool = True  # of several processes, the one that writes and evaluates
     log_metrics: Callable[[int, Mapping[str, float]], None] = _ignore_metrics

@@ -85,13 +85,13 @@ def _sources(recipe: Recipe, stage: Stage) -> dict[str, tuple[str, list[Source]]
     seen: set[tuple[str, Sequence[str]]] = set()
     for field, mark in input_fields(type(stage.config)):
         names = stage.data.get(field, ())
-        if mark.records and names and (mark.records, names) not in seen:
+        if mark.records not in (None, "any") and names and (mark.records, names) not in seen:
             seen.add((mark.records, names))
-            found[field] = (mark.records, [_source(recipe, name) for name in names])
+            found[field] = (str(mark.records), [_source(recipe, name) for name in names])
     if not found:
-        reads = [name for name, other in recipe.stages.items() if any(other.data.values())]
+        reads = [name for name, other in recipe.stages.items() if any(other.data.values()) and other.kind != stage.kind]
         raise UserError(
-            f"the stage '{stage.name}' reads no rows",
+            f"the stage '{stage.name}' reads no rows for a model",
             where=str(recipe.path),
             remedy=f"name one that does: {', '.join(reads)}" if reads else "no stage of this recipe does",
         )

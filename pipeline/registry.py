@@ -29,6 +29,7 @@ def _kind(name: str, package: str, module: str = "train") -> Kind:
 
 
 BUILT_IN = {
+    "audit": _kind("audit", "stages.audit", "audit"),
     "sft": _kind("sft", "stages.sft"),
     "rm": _kind("rm", "stages.rm"),
     "ppo": _kind("ppo", "stages.ppo"),
@@ -41,6 +42,7 @@ BUILT_IN = {
 }
 
 ANNOTATION = "stages.annotation.commands"  # export, import_, status and agreement of a batch
+AUDIT = "stages.audit.audit:command"
 CHECK_DATA = "stages.formats.check:check"
 PREVIEW = "stages.preview.preview:preview"
 PREVIEW_TERMINAL = "stages.preview.terminal:show"

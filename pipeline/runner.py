@@ -125,7 +125,7 @@ def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
     asked: dict[str, Any] = {}
     for stage in stages:
         for field, mark in input_fields(type(stage.config)):
-            if mark.records:
+            if mark.records and mark.records != "any":
                 there = [name for name in stage.data[field] if recipe.data[name].path]  # not yet: those of a stage
                 asked[f"{stage.name}.{field}"] = (mark.records, "all", sources(recipe, there))
     if asked:

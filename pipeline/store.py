@@ -63,6 +63,11 @@ class StageRun:
         return self.folder / "log.txt"
 
     @property
+    def kept(self) -> Path:
+        """What a stage has left for the user whose input stopped it."""
+        return self.folder / "kept"
+
+    @property
     def digest(self) -> str:
         """Of a finished run: what its output is known by."""
         return str(self.read(manifest.FILE)["digest"])
@@ -211,7 +216,7 @@ def prepare(run: StageRun, config: str, inputs: Mapping[str, Any]) -> None:
 
 def forget(run: StageRun) -> None:
     """Start over: drop checkpoints, metrics and state of earlier attempts."""
-    for name in ("checkpoints", "output", "output.tmp"):
+    for name in ("checkpoints", "output", "output.tmp", "kept"):
         shutil.rmtree(run.folder / name, ignore_errors=True)
     for name in ("metrics.jsonl", "state.json", "manifest.json", "report.json"):
         (run.folder / name).unlink(missing_ok=True)
@@ -224,12 +229,12 @@ def remember(run: StageRun) -> dict[Path, bytes]:
 
 
 def discard(run: StageRun, before: Mapping[Path, bytes]) -> bool:
-    """Take back what a run wrote that the user's input stopped, but for its log.
+    """Take back what a run wrote that the user's input stopped, but for its log and what it `kept`.
 
     False where it has a checkpoint to keep: its folder is then as it was `before`; else nothing is left in it.
     """
     own = {run.checkpoints, run.folder / "lock", run.folder / "wandb"}  # the last may hold what is not sent yet
-    keep = {run.log, *own, *before} if run.has_checkpoint else {run.log}
+    keep = {run.log, run.kept, *own, *before} if run.has_checkpoint else {run.log, run.kept}
     for path in run.folder.iterdir():
         if path not in keep:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -67,6 +67,7 @@ class Job:
             data={field: [_source(s) for s in given] for field, given in self.data.items()},
             seed=self.seed,
             checkpoints=folder / "checkpoints",
+            keep=folder / "kept",
             allow_drift=self.allow_drift,
             chief=chief,
             log_metrics=tracker.log,

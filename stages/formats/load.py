@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -91,6 +91,28 @@ def _wanted(source: Source, kind: Kind, side: Side, log: Log) -> Iterator[tuple[
                 yield record, row
 
 
+def examine(
+    source: Source, on_bad: OnBad, is_wanted: Callable[[str, int], bool] | None = None
+) -> Iterator[tuple[str, int, dict[str, Any], Record]]:
+    """Every record of a source, whatever its kind, with its file, its row's number and the row.
+
+    Bad rows, and files that cannot be read, go to `on_bad`. A row that is not wanted is passed over unread.
+    """
+    config = source.config.model_copy(update={"on_bad_row": "skip"})
+    try:
+        for place, rows in _tables(config, on_bad):
+            try:
+                name, rows = _with_format(config, place, rows)
+                if is_wanted is not None:
+                    rows = ((number, row) for number, row in rows if is_wanted(place, number))
+                for number, record, row in _numbered(place, name, rows, on_bad):
+                    yield place, number, row, record
+            except DataError as error:
+                on_bad(error)
+    except DataError as error:
+        on_bad(error)
+
+
 def is_hub_id(path: str) -> bool:
     """Whether `path`, which is no file here, looks like owner/name; data/x does not where a folder data exists."""
     if Path(path).exists() or path.lower().endswith(SUFFIXES):
@@ -140,6 +162,9 @@ def _first_line(error: Exception) -> str:
 
 def _mapped(rows: Rows, mapping: Mapping[str, str], place: str, on_bad: OnBad) -> Rows:
     """Rows under our column names; a mapped column wins over one that has that name already."""
+    if not mapping:
+        yield from rows
+        return
     for number, row in rows:
         missing = [column for column in mapping.values() if column not in row]
         if missing:
@@ -193,6 +218,10 @@ def _check_kind(place: str, name: str, kind: Kind) -> None:
 
 
 def _records(place: str, name: str, rows: Rows, on_bad: OnBad) -> Iterator[tuple[Record, dict[str, Any]]]:
+    return ((record, row) for _, record, row in _numbered(place, name, rows, on_bad))
+
+
+def _numbered(place: str, name: str, rows: Rows, on_bad: OnBad) -> Iterator[tuple[int, Record, dict[str, Any]]]:
     for number, row in rows:
         try:
             made = records(name, row)
@@ -200,7 +229,7 @@ def _records(place: str, name: str, rows: Rows, on_bad: OnBad) -> Iterator[tuple
             on_bad(DataError(error.problem, where=f"{place}:row {number}: {error.where}", remedy=error.remedy))
             continue
         for record in made:
-            yield record, row
+            yield number, record, row
 
 
 def _is_wanted(source: Source, key: str, side: Side, counts: Counter[str]) -> bool:

@@ -12,9 +12,13 @@ from typing import Any, ClassVar
 Message = dict[str, Any]
 
 
+# Made once: json.dumps would make one for every row.
+ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal content gives equal text."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    return ENCODER.encode(value)
 
 
 def content_id(value: Any) -> str:

@@ -1,0 +1,102 @@
+"""Checks over all rows: copies, contradictions, rings, leaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audited import chat, found, ranked
+
+from pipeline.contract import TaskConfig
+
+STORY = (
+    "The lighthouse keeper counted the ships that passed each night and wrote their names in a ledger bound in blue."
+)
+TALE = "Two brothers sailed north with a cargo of oranges, and came home in spring with nothing but songs to sell."
+
+
+def test_copy_is_found_when_its_completions_are_listed_in_another_order(tmp_path: Path) -> None:
+    rows = [ranked("Which?", ["one", "two", "three"], [1, 2, 3]), ranked("Which?", ["three", "one", "two"], [3, 1, 2])]
+    assert found(tmp_path, rows) == {("exact_duplicate", 2, (1,))}
+
+
+def test_equal_rankings_of_two_annotators_are_no_copies(tmp_path: Path) -> None:
+    rows = [ranked("Which?", ["one", "two"], [1, 2], name) for name in ("ann", "bob")]
+    assert found(tmp_path, rows) == set()
+
+
+def test_near_copy_is_found_when_a_word_or_the_punctuation_differs(tmp_path: Path) -> None:
+    rows = [chat("Tell a story.", STORY), chat("Tell a tale.", TALE), chat("tell a  story!", STORY),
+            chat("Tell a story.", STORY.replace("blue", "green"))]  # fmt: skip
+    assert {(check, row) for check, row, _ in found(tmp_path, rows)} == {
+        ("near_duplicate", 3), ("near_duplicate", 4), ("other_answer", 4)}  # fmt: skip
+
+
+def test_rows_are_no_near_copies_when_their_numbers_differ(tmp_path: Path) -> None:
+    rows = [chat(f"How many letters does the keeper of house {n} send in one whole year?", "Fifty.") for n in (12, 13)]
+    assert found(tmp_path, rows) == set()
+
+
+def test_instruction_that_every_row_repeats_makes_no_near_copies(tmp_path: Path) -> None:
+    asked = "Classify the message of the customer below by what it is about, and answer with one word: "
+    topics = ["my order", "a refund", "the hours", "an invoice", "a login", "the fees", "a parcel", "the app", "a card",
+              "my name", "the shop", "an exchange", "a voucher"]  # fmt: skip
+    assert found(tmp_path, [chat(asked + topic, "other") for topic in topics]) == set()
+
+
+def test_answers_contradict_each_other_when_they_are_labels_or_end_in_other_numbers(tmp_path: Path) -> None:
+    rows = [chat("Card lost", "lost_card"), chat("How many?", "2 + 2\nA: 4"), chat("card  lost", "fees"),
+            chat("How many?", "2 * 3\nA: 6"), chat("Greet me.", "Good morning to you, and welcome here."),
+            chat("Greet me.", "Hello there! What can I do for you today?")]  # fmt: skip
+    assert found(tmp_path, rows) == {("contradiction", 3, (1,)), ("contradiction", 4, (2,)), ("other_answer", 6, (5,))}
+
+
+def test_json_answers_contradict_each_other_by_their_labels_alone(tmp_path: Path) -> None:
+    task = TaskConfig(labels={"topic": ("order", "fees")})
+    rows = [chat("Hi", '{"topic": "order", "reply": "Good day."}'), chat("Hi", '{"topic": "order", "reply": "Hello!"}'),
+            chat("Hi", '{"topic": "fees", "reply": "Good day."}')]  # fmt: skip
+    assert ("contradiction", 3, (1,)) in (told := found(tmp_path, rows, task=task))
+    assert not any(check == "contradiction" and row == 2 for check, row, _ in told)
+
+
+def test_pair_and_its_reverse_contradict_each_other_when_one_annotator_gave_both(tmp_path: Path) -> None:
+    rows = [ranked("Which?", ["one", "two"], [1, 2], name) for name in ("ann", "bob")]
+    rows += [ranked("Which?", ["one", "two"], [2, 1], "ann")]
+    assert found(tmp_path, rows) == {("contradiction", 3, (1,))}
+
+
+def test_ring_is_found_in_one_annotators_rankings(tmp_path: Path) -> None:
+    pairs = [("one", "two"), ("two", "three"), ("three", "one")]
+    rows = [{"prompt": "Which?", "chosen": better, "rejected": worse} for better, worse in pairs]
+    assert found(tmp_path, rows) == {("preference_cycle", 3, (1, 2))}
+    rows = [{**row, "annotator": name} for row, name in zip(rows, ("ann", "bob", "cy"), strict=True)]
+    assert found(tmp_path, rows) == set()
+
+
+def test_whole_order_turned_round_by_another_annotator_is_found(tmp_path: Path) -> None:
+    answers = ["one", "two", "three", "four"]
+    rows = [ranked("Which?", answers, [1, 2, 3, 4], "ann"), ranked("Which?", answers, [4, 3, 2, 1], "bob")]
+    assert found(tmp_path, rows) == {("opposite_ranking", 2, (1,))}
+
+
+def test_prompt_of_a_test_set_is_found_in_the_rows(tmp_path: Path) -> None:
+    asked = (
+        "Why does the keeper of the lighthouse count the ships that pass in the night, and what does he write of them?"
+    )
+    rows = [
+        chat("Where?", "Here."),
+        chat(asked, "He is bored."),
+        chat(asked.replace("ships", "boats"), "Nobody knows."),
+    ]
+    assert found(tmp_path, rows, [{"prompt": asked.upper()}]) == {("leak", 2, (1,)), ("near_leak", 3, (1,))}
+
+
+def test_near_prompts_are_found_when_they_lie_on_both_sides_of_the_split(tmp_path: Path) -> None:
+    asked = "Why does the keeper of the lighthouse count the ships that pass in the night"
+    rows = [chat(asked + end, f"Because {place} of it.") for place, end in enumerate("?!.;:,-'")]
+    told = found(tmp_path, rows, split=None)  # by hash some of eight prompts are held out
+    assert any(check == "near_leak" for check, _, _ in told)
+    assert not any(check == "near_leak" for check, _, _ in found(tmp_path, rows))
+
+
+def test_empty_line_is_noted_at_its_number(tmp_path: Path) -> None:
+    assert found(tmp_path, b'{"text": "One."}\n\n{"text": "Two."}\n') == {("blank_line", 2, ())}
