@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline import manifest, registry
 from pipeline.recipe import RUN_FILES
-from pipeline.store import StageRun, read_json, size
+from pipeline.store import StageRun, read_json, returned, size
 
 RUN = re.compile(r"[0-9a-f]{12}")  # the name of a stage's folder
 
@@ -97,7 +97,8 @@ def unnamed(root: Path, keep: Set[tuple[str, str]], *, delete: bool = False) -> 
 
 
 def _rubbish(run: StageRun, keep: Set[tuple[str, str]]) -> list[tuple[Path, str]]:
-    if (run.stage, run.folder.name) not in keep:
+    asked = returned(run).exists()  # people's answers mean nothing without the batch that they answer
+    if (run.stage, run.folder.name) not in keep and not asked:
         return [(run.folder, "neither the recipe's stage as it is nor what it was last run as")]
     leftovers = [*run.folder.glob("*.tmp"), *run.folder.glob("*.tmp-*"), *run.checkpoints.glob("*.tmp-*")]
     broken = [(path, "a damaged checkpoint, set aside") for path in run.checkpoints.glob("broken-*")]

@@ -83,3 +83,15 @@ def test_lower_min_rows_ends_the_wait_without_a_new_batch(people: Project) -> No
     ended = people.command("run", "people.yaml", "rm", "--set", "ask.min_rows=1")
     assert ended.returncode == 0
     assert "ask: up to date" in ended.stdout
+
+
+def test_gc_keeps_a_batch_that_people_have_answered(people: Project) -> None:
+    people.command("run", "people.yaml", "ask")
+    (first,) = (people.root / "runs/people/ask").iterdir()
+    send_back(people, 1)
+    for steps in ("3", "4"):
+        people.command("run", "people.yaml", "ask", "--set", f"ask.steps={steps}")
+    told = people.command("gc", "people.yaml", "--delete", "--set", "ask.steps=4").stdout
+    assert "ask" in told  # the second batch, which nobody has answered
+    assert first.is_dir()
+    assert len(list((people.root / "runs/people/ask").iterdir())) == 2
