@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from pipeline import plan as planning
 from pipeline import registry
 from pipeline.contract import AWAITED
 from pipeline.errors import UserError, nearest
@@ -81,7 +82,8 @@ def import_(
         str | None, typer.Option("--annotator", metavar="NAME", help="Whose answers, where a file does not say.")
     ] = None,
     on_conflict: Annotated[
-        str | None, typer.Option("--on-conflict", metavar="RULE", help="newest-file, keep-first or keep-both.")
+        Literal["newest-file", "keep-first"] | None,
+        typer.Option("--on-conflict", help="Which of two answers stands where no time tells."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a file whole if anything in it is wrong.")] = False,
     drop_suspect: Annotated[bool, typer.Option("--drop-suspect", help="Leave out answers that look unread.")] = False,
@@ -112,6 +114,7 @@ def rows(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude-annotator", metavar="NAME", help="Not to be learnt from.")
     ] = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help="Take back every --exclude-annotator.")] = False,
     weights: Annotated[
         str | None, typer.Option("--weights", metavar="RULE", help="equal, or dawid_skene: by each one's care.")
     ] = None,
@@ -119,7 +122,9 @@ def rows(
     runs: Runs = RUNS,
 ) -> None:
     """Make the rows for training anew, with other weights or without somebody. Later imports keep to it."""
-    _say("rows", _batch(recipe, overrides, runs, stage), weights=weights, exclude=exclude)
+    _say(
+        "rows", _batch(recipe, overrides, runs, stage), weights=weights, exclude=exclude or ([] if everybody else None)
+    )
 
 
 @app.command()
@@ -135,13 +140,17 @@ def agreement(recipe: RecipePath, stage: StageName = None, overrides: Overrides 
 
 
 def _batch(path: Path, overrides: list[str] | None, runs: Path, stage: str | None) -> StageRun:
-    """The finished run of the stage that made the batch."""
+    """The run of the stage that made the batch, under the recipe's settings."""
     recipe = load_recipe(path, overrides or ())
-    name = _stage(recipe, stage)
-    run = Store(runs, recipe).finished(name)
-    if run is None:
-        raise UserError("has published no batch yet", where=f"{path}: {name}", remedy=f"posttune run {path} {name}")
-    return run
+    store, name = Store(runs, recipe), _stage(recipe, stage)
+    step = planning.plan(recipe, store, [name])[-1]
+    if step.action == "skip":
+        return store.run(name, str(step.fingerprint))
+    raise UserError(
+        f"has published no batch under these settings ({'; '.join(step.reasons)})",
+        where=f"{path}: {name}",
+        remedy=f"posttune run {path} {name}; for a batch of other settings, give those settings with --set",
+    )
 
 
 def _stage(recipe: Recipe, given: str | None) -> str:

@@ -67,6 +67,13 @@ def _with_finished_rows(recipe: Recipe, store: Store, stage: Stage) -> Recipe:
 
     if stage.rows_from:
         for step in planning.plan(recipe, store, sorted(stage.rows_from)):
+            missing = planning.missing_rows(store, step) if step.action == "skip" else ""
+            if missing:
+                raise UserError(
+                    f"the rows of '{step.stage.name}' are people's to make: {missing}",
+                    where=str(recipe.path),
+                    remedy=f"posttune collect import {recipe.path} FILE...",
+                )
             if step.action == "skip":
                 recipe = planning.with_rows(recipe, store, step)
     for name in (name for names in stage.data.values() for name in names):

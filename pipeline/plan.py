@@ -40,9 +40,12 @@ def plan(recipe: Recipe, store: Store, wanted: Sequence[str] = (), force: Sequen
             )
     digests: dict[str, str] = {}
     missing: dict[str, str] = {}
+    held: list[str] = []
     steps = []
     for name in closure(recipe, wanted):
-        step = plan_stage(recipe, store, recipe.stages[name], digests, missing, forced=name in force)
+        step = plan_stage(recipe, store, recipe.stages[name], digests, missing, held, forced=name in force)
+        if step.action == "wait":
+            held.append(name)
         if step.action == "skip":
             digests[name] = store.run(name, str(step.fingerprint)).digest
             missing[name] = missing_rows(store, step)
@@ -99,13 +102,16 @@ def plan_stage(
     stage: Stage,
     digests: Mapping[str, str],
     missing: Mapping[str, str],
+    held: Sequence[str],
     *,
     forced: bool = False,
 ) -> Step:
     """What this stage would do, given the digests of the finished stages among those it needs.
 
-    `missing` says of such a stage what people have still to send (`missing_rows`).
+    `missing` says of such a stage what people have still to send (`missing_rows`); those in `held` wait for that.
     """
+    if waiting := sorted(stage.needs.intersection(held)):
+        return Step(stage, "wait", tuple(f"{name} waits" for name in waiting))
     waits = sorted(stage.needs - digests.keys())
     if waits:
         return Step(stage, "run", tuple(f"{name} will change" for name in waits))

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from pipeline import launch, redaction, registry, report, store, tracking
+from pipeline.contract import AWAITED
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError, Waiting
 from pipeline.fingerprint import record_rows
 from pipeline.graph import Stage, input_fields
@@ -56,12 +57,8 @@ def run(
     changed = done = refused = False
     try:
         for name in closure(recipe, wanted):
-            if waits := sorted(recipe.stages[name].needs & held.keys()):
-                held[name] = f"{', '.join(waits)} waits"
-                say(f"{name}: wait ({held[name]})")
-                continue
-            digests = {done: run.digest for done, run in made.items()}
-            step = plan_stage(recipe, folder, recipe.stages[name], digests, missing, forced=name in force)
+            digests = {other: finished.digest for other, finished in made.items()}
+            step = plan_stage(recipe, folder, recipe.stages[name], digests, missing, list(held), forced=name in force)
             reasons = "; ".join(step.reasons)
             say(f"{name}: {reasons}" if step.action == "skip" else f"{name}: {step.action} ({reasons})")
             if step.action == "wait":
@@ -148,6 +145,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, made: Made, options: Opt
         if run.manifest() and step.reasons != FORCED:
             say(f"{stage.name}: another process has just finished it")
             return
+        _check_unanswered(stage, run)
         _check_room(recipe, stage, run)  # while what --force will replace is still there
         before, files = folder.last_fingerprint(stage.name), store.remember(run)
         if step.action == "run":
@@ -169,6 +167,16 @@ def _execute(recipe: Recipe, folder: Store, step: Step, made: Made, options: Opt
     say(f"{stage.name}: done in {time.monotonic() - started:.0f} s, {peak:.1f} GB at most -> {run.output}")
     if result["told_to_stop"]:  # too late for the stage, in time for the ones after it
         raise Interrupted(f"stopped after {stage.name}", remedy="run the same command again to go on")
+
+
+def _check_unanswered(stage: Stage, run: StageRun) -> None:
+    """A batch that people have answered is not made anew: other bits would leave their answers without their tasks."""
+    if type(stage.config).produces in AWAITED and store.returned(run).exists():
+        raise UserError(
+            f"this batch has gone out to people: {store.returned(run)}",
+            where=stage.name,
+            remedy="change a setting for another batch, for example the title, or move that folder away",
+        )
 
 
 def _check_room(recipe: Recipe, stage: Stage, run: StageRun) -> None:

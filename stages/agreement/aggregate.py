@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError, nearest
@@ -16,7 +14,7 @@ from stages.agreement.votes import votes
 from stages.annotation.batch import Batch
 from stages.annotation.schema import Answer, Kind, Task
 from stages.formats import ranked
-from stages.formats.records import Comparison, Ranking
+from stages.formats.records import Comparison, Ranking, ranking_row
 
 UNUSABLE = ("all_bad", "broken_prompt", "cannot_judge")  # flags that say an order would mean nothing
 
@@ -90,13 +88,6 @@ def aggregate(batch: Batch, answers: Sequence[Answer], options: Options | None =
     )
 
 
-def write_comparisons(path: Path, aggregated: Aggregated) -> None:
-    """`comparisons.jsonl`, whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in aggregated.rows), "utf-8")
-    temporary.replace(path)
-
-
 def soft_pairs(comparisons: Sequence[Comparison], ties: bool = False) -> list[dict[str, Any]]:
     """A row a pair, for trainers other than ours: `p_a` is the share of votes for `a`, `n` the annotators who voted.
 
@@ -155,10 +146,7 @@ def _row(batch: Batch, task: Task, given: Sequence[Answer], weights: Mapping[str
         "id": task.task_id,
         "prompt": [dict(message) for message in task.messages],
         "completions": [completion.text for completion in task.completions],
-        "rankings": [
-            {"annotator": r.annotator, "ranks": list(r.ranks)} | ({} if r.weight == 1 else {"weight": r.weight})
-            for r in rankings
-        ],
+        "rankings": list(map(ranking_row, rankings)),
         "source": {"batch_id": batch.batch_id, "completions": [_origins(batch, task, i) for i in task.ids]},
     }
 

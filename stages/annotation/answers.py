@@ -7,6 +7,7 @@ the answers before an import or after it.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -53,6 +54,17 @@ def write_answers(folder: Path, answers: Iterable[Answer]) -> None:
 def write_log(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Replace import_log.jsonl."""
     _replace(folder / LOG, _text(lines))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file of this folder by a line a row."""
+    _replace(path, _text(rows))
+
+
+def digest_of(folder: Path) -> str:
+    """What the answers that stand are known by."""
+    file = folder / RANKINGS
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> Path:

@@ -14,8 +14,9 @@ from typing import Any
 
 from pipeline.contract import ROWS
 from pipeline.errors import DONE, DataError
-from stages.annotation.answers import read_answers, write_json
+from stages.annotation.answers import digest_of, locked, read_answers, write_json, write_rows
 from stages.annotation.batch import read_batch
+from stages.annotation.conflicts import OnConflict
 from stages.annotation.returns import FileReport, Report, TakeOptions, take
 from stages.annotation.status import finished
 from stages.annotation.status import status as count
@@ -50,6 +51,7 @@ def export(
     folder = folder or answers / "export" / to
     done = finished(read_answers(answers)) if exclude_done else frozenset()
     try:
+        answers.mkdir(parents=True, exist_ok=True)  # wherever the files go: a batch that was sent out is kept
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         where, remedy = str(folder), "name a folder with --out"
@@ -75,7 +77,7 @@ def import_(
     users: Path | None = None,
     aliases: Path | None = None,
     annotator: str | None = None,
-    on_conflict: Any = None,
+    on_conflict: OnConflict | None = None,
     strict: bool = False,
     drop_suspect: bool = False,
 ) -> Said:
@@ -91,16 +93,23 @@ def import_(
 
 def rows(output: Path, answers: Path, *, weights: str | None = None, exclude: Collection[str] | None = None) -> Said:
     """Make the comparisons that stages read; what is left out is chosen as the last time."""
-    from stages.agreement.aggregate import Options, aggregate, write_comparisons
+    from stages.agreement.aggregate import Options, aggregate
 
-    chosen = {"weights": "equal", "exclude": []} | _last_choice(answers)
-    chosen |= {"weights": weights} if weights is not None else {}
-    chosen |= {"exclude": sorted(exclude)} if exclude is not None else {}
-    batch, given = read_batch(output), read_answers(answers)
-    made = aggregate(batch, given, Options(chosen["weights"], frozenset(chosen["exclude"])))
-    write_comparisons(answers / ROWS["batch"], made)
-    write_json(answers / CHOICE, chosen)
-    return Said([made.describe(), f"rows: {answers / ROWS['batch']}"])
+    with locked(answers):
+        batch, given, last = read_batch(output), read_answers(answers), _last_choice(answers)
+        present = {answer.annotator for answer in given}
+        left_out = sorted(exclude if exclude is not None else present & set(last.get("exclude", ())))
+        chosen = {"weights": weights or last.get("weights", "equal"), "exclude": left_out}
+        made = aggregate(batch, given, Options(chosen["weights"], frozenset(left_out)))
+        write_rows(answers / ROWS["batch"], made.rows)
+        write_json(answers / CHOICE, {**chosen, "rankings": digest_of(answers)})
+    without = [f"without {', '.join(left_out)}"] if left_out else []
+    return Said([made.describe(), *without, f"rows: {answers / ROWS['batch']}"])
+
+
+def rows_are_old(answers: Path) -> bool:
+    """Whether answers have come in, or gone, since the rows were made: an import was cut off between the two."""
+    return bool(_last_choice(answers).get("rankings") != digest_of(answers))
 
 
 def status(output: Path, answers: Path) -> Said:

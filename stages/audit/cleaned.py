@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from stages.audit.ledger import Finding, Place
 from stages.audit.rows import Row
 from stages.audit.texts import is_mojibake
-from stages.formats.records import Comparison, Instruction, Message, Prompt, Text, Unpaired
+from stages.formats.records import Comparison, Instruction, Message, Prompt, Text, Unpaired, ranking_row
 
 CHANGES = "changes.jsonl"
 
@@ -82,8 +82,7 @@ def layout(record: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
         return {"id": record.id, "text": record.text}
     row: dict[str, Any] = {"id": record.id, "prompt": list(record.prompt)}
     if isinstance(record, Comparison):
-        rankings = [{"annotator": ranking.annotator, "ranks": list(ranking.ranks)} for ranking in record.rankings]
-        row |= {"completions": list(record.completions), "rankings": rankings}
+        row |= {"completions": list(record.completions), "rankings": list(map(ranking_row, record.rankings))}
         row |= {"source": record.source} if record.source is not None else {}
     elif isinstance(record, Unpaired):
         row |= {"completion": record.completion, "desirable": record.desirable}

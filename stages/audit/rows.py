@@ -107,9 +107,10 @@ class Row:
             f"{message['role']}\x1e{message['content']}\x1e{message.get('tool_calls', '')}" for message in self.prompt
         ]
         if isinstance(record, Comparison):
-            given = [(ranking.annotator, ranking.ranks) for ranking in record.rankings]
+            given = [(ranking.annotator, ranking.ranks, ranking.weight) for ranking in record.rankings]
             parts += sorted(
-                f"{text}\x1e{[(name, ranks[i]) for name, ranks in given]}" for i, text in enumerate(record.completions)
+                f"{text}\x1e{[(name, ranks[i], weight) for name, ranks, weight in given]}"
+                for i, text in enumerate(record.completions)
             )
         elif isinstance(record, Unpaired):
             parts.append(f"{record.completion}\x1e{record.desirable}")

@@ -35,21 +35,21 @@ from stages.sample.draw import Sampling, draw, read_prompts, texts_of
 
 def run(config: Config, context: Context) -> Result:
     """Sample, choose, deal out, and publish the batch."""
-    questions, num_asked = _differed_on(config, context) if config.earlier else _answered(config, context)
+    questions, num_left_out = _differed_on(config, context) if config.earlier else _answered(config, context)
     if not questions:
         raise DataError(
-            f"none of {num_asked} prompts gives a task: two different answers are needed",
+            f"none of {num_left_out} prompts gives a task: two different completions are needed",
             where="collect",
             remedy="raise max_new_tokens, num_samples_per_prompt or temperature, or name another policy",
         )
     gold = [_gold(record) for record in read_input(context, "gold", "comparison", "all")] if config.gold else []
     batch = build(config, questions, gold, context.seed)
     write_batch(context.output, batch)
-    return _report(config, batch, num_asked - len(questions))
+    return _report(config, batch, num_left_out)
 
 
 def _answered(config: Config, context: Context) -> tuple[list[Question], int]:
-    """The policies' answers to the chosen prompts, and how many prompts were asked."""
+    """The policies' completions of the chosen prompts, and how many prompts have no two that differ."""
     chat = load_chat(context.model)
     # A gap can only be told once the answers are there; a random choice saves the sampling of the others.
     prompts = read_prompts(context, config.num_tasks if config.select == "random" else None, "collect")
@@ -62,10 +62,9 @@ def _answered(config: Config, context: Context) -> tuple[list[Question], int]:
     questions = [
         _question(config, context, chat, prompt, [own[place] for own in drawn]) for place, prompt in enumerate(prompts)
     ]
-    questions = [question for question in questions if len(question.texts) > 1]
-    if config.select == "gap":
-        questions = _widest(config, context, backbone, chat, questions)
-    return questions, len(prompts)
+    fit = [question for question in questions if len(question.texts) > 1]
+    num_left_out = len(questions) - len(fit)
+    return _widest(config, context, backbone, chat, fit) if config.select == "gap" else fit, num_left_out
 
 
 def _question(
@@ -108,16 +107,22 @@ def _widest(
 
 
 def _differed_on(config: Config, context: Context) -> tuple[list[Question], int]:
-    """Comparisons that two or more people have ranked and do not agree on."""
+    """Comparisons on which two or more people do not agree, and some at random; and how many have one text only."""
     records: list[Comparison] = read_input(context, "earlier", "comparison", "all")
-    questions = [
-        Question(
-            record.id, record.prompt, record.completions, tuple(({"earlier": record.id},) for _ in record.completions)
-        )
-        for record in records
-    ]
-    candidates = [Candidate(str(place), rankings=record.rankings) for place, record in enumerate(records)]
-    return _chosen(config, context, questions, candidates), len(records)
+    questions, candidates = [], []
+    for record in records:
+        texts, places = _different(record)
+        if len(texts) > 1:
+            rankings = tuple(replace(r, ranks=tuple(r.ranks[i] for i in places)) for r in record.rankings)
+            candidates.append(Candidate(str(len(questions)), rankings=rankings))
+            questions.append(Question(record.id, record.prompt, texts, tuple(({"earlier": record.id},) for _ in texts)))
+    return _chosen(config, context, questions, candidates), len(records) - len(questions)
+
+
+def _different(record: Comparison) -> tuple[tuple[str, ...], list[int]]:
+    """Each text once, and its first place among the completions: equal ones have equal ranks, formats see to it."""
+    texts = tuple(dict.fromkeys(record.completions))
+    return texts, [record.completions.index(text) for text in texts]
 
 
 def _chosen(
@@ -130,7 +135,7 @@ def _chosen(
 def _as_selected(config: Config, context: Context, question: Question, selected: Selected) -> Question:
     """The completions that the strategy chose, or as many at random as a task may show; the key says how."""
     places = list(selected.completions or range(len(question.texts)))
-    if len(places) > config.num_completions:
+    if len(places) > config.num_completions and not config.earlier:  # who is asked again is asked the same
         order = permutation(len(places), context.seed, "collect", question.id)
         places = sorted(places[i] for i in order[: config.num_completions])
     return replace(
@@ -143,10 +148,9 @@ def _as_selected(config: Config, context: Context, question: Question, selected:
 
 def _gold(record: Comparison) -> Question:
     """A comparison whose order is known: of several rankings the first stands for it."""
-    texts = list(dict.fromkeys(record.completions))  # equal texts have equal ranks: the formats see to it
-    places = [record.completions.index(text) for text in texts]
+    texts, places = _different(record)
     ranks = tuple(record.rankings[0].ranks[i] for i in places)
-    return Question(record.id, record.prompt, tuple(texts), tuple(({"gold": record.id},) for _ in texts), ranks)
+    return Question(record.id, record.prompt, texts, tuple(({"gold": record.id},) for _ in texts), ranks)
 
 
 def _report(config: Config, batch: Batch, num_left_out: int) -> Result:

@@ -1,25 +1,46 @@
-"""Whether enough has come back for the rows to be read."""
+"""Whether enough has come back for the rows to be read. `plan` asks, so nothing here looks at more than it must."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pipeline.contract import ROWS
-from stages.annotation.answers import read_answers
-from stages.annotation.batch import read_batch
+from pipeline.errors import DataError
+from stages.annotation.answers import RANKINGS
+from stages.annotation.commands import rows_are_old
 
 
 def missing(output: Path, returned: Path, min_rankings: int | None) -> str:
     """What has still to come in, in words; "" when it is enough.
 
-    Without `min_rankings` every task needs one answer. DataError for a batch or rankings that posttune did not write.
+    Without `min_rankings` every task needs one answer, be it a skip. Gold and repeated tasks do not count. DataError
+    for a batch or rankings that posttune did not write.
     """
-    batch = read_batch(output)
-    asked = {task_id for task_id, line in batch.key.items() if line["kind"] == "normal"}
-    answers = [answer for answer in read_answers(returned) if answer.task_id in asked]
-    if not (returned / ROWS["batch"]).exists() or not answers:
-        return f"none of {min_rankings or len(asked)} answers are back"
+    key = _lines(output / "key.jsonl")
+    asked = {line["task_id"] for line in key if line["kind"] == "normal"}
+    given = [line for line in _lines(returned / RANKINGS) if line["task_id"] in asked]
     if min_rankings is not None:
-        return "" if len(answers) >= min_rankings else f"{len(answers)} of {min_rankings} answers are back"
-    open_ = len(asked - {answer.task_id for answer in answers})
-    return f"{open_} of {len(asked)} tasks have no answer yet" if open_ else ""
+        ranked = sum(line["status"] in ("ranked", "partial") for line in given)
+        told = f"{ranked} of {min_rankings} rankings are back" if ranked < min_rankings else ""
+    else:
+        open_ = len(asked - {line["task_id"] for line in given})
+        told = f"{open_} of {len(asked)} tasks have no answer yet" if open_ else ""
+    if not told and (not (returned / ROWS["batch"]).exists() or rows_are_old(returned)):
+        return "the rows are older than the answers: posttune collect rows makes them anew"
+    return told
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    """The lines of a file with the fields that are read here; none where it is not there yet."""
+    if not path.exists():
+        return []
+    try:
+        found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        if all({"task_id"} < line.keys() for line in found):
+            return found
+    except (OSError, ValueError, AttributeError, RecursionError):
+        pass
+    raise DataError(
+        "is not what posttune wrote", where=str(path), remedy="restore it; returns/ holds the files as sent"
+    )

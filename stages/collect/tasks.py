@@ -17,6 +17,7 @@ from stages.annotation.schema import Assignment, Kind, Shown, Task, opaque
 from stages.collect.config import Config
 from stages.formats.records import Message, canonical
 
+UNHASHED = ("min_rankings", "save_steps", "save_minutes", "save_total_limit")  # may change without a new batch
 ALL_OVERLAP = 300  # tasks; of fewer every one is ranked by several people
 LEAST_GOLD = 5  # tasks an annotator, where there are so many
 
@@ -36,7 +37,8 @@ class Question:
 def build(config: Config, questions: Sequence[Question], gold: Sequence[Question], seed: int) -> Batch:
     """The batch of these questions. Every question is dealt to at least one annotator."""
     contents = [[asdict(question) for question in group] for group in (questions, gold)]
-    secret = hashlib.sha256(canonical([contents, seed]).encode("utf-8", "surrogatepass")).digest()
+    settings = config.model_dump(mode="json", exclude=set(UNHASHED))
+    secret = hashlib.sha256(canonical([contents, settings, seed]).encode("utf-8", "surrogatepass")).digest()
     maker = _Maker(secret, opaque(secret, "b", "batch"))
     normal = [maker.task(question, "normal", f"n{i}") for i, question in enumerate(questions)]
     checks = [maker.task(question, "gold", f"g{i}") for i, question in enumerate(gold)]
@@ -53,8 +55,8 @@ def build(config: Config, questions: Sequence[Question], gold: Sequence[Question
             chance.shuffle(ids)
             assignments.append(Assignment(name, task_id, tuple(ids), maker.key[task_id]["kind"]))
     used = {one.task_id for one in assignments}  # not every gold task may have been drawn
-    tasks = tuple(task for task in maker.tasks.values() if task.task_id in used)
-    settings = {"overlap": config.overlap, "select": config.select, "annotators": list(config.annotators)}
+    # By id, which is as good as at random: a tool that shows them in this order must not show gold and repeats last.
+    tasks = tuple(maker.tasks[task_id] for task_id in sorted(used))
     key = {task.task_id: maker.key[task.task_id] for task in tasks}
     return Batch(maker.batch_id, config.title, config.instructions, tasks, tuple(assignments), key, settings)
 

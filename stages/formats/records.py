@@ -94,6 +94,12 @@ class Ranking:
     weight: float = 1.0  # of the annotator's votes among others'; 0: not heard. Read by losses that count votes alone
 
 
+def ranking_row(ranking: Ranking) -> dict[str, Any]:
+    """A ranking as a canonical row holds it."""
+    weight = {} if ranking.weight == 1 else {"weight": ranking.weight}
+    return {"annotator": ranking.annotator, "ranks": list(ranking.ranks), **weight}
+
+
 @dataclass(frozen=True)
 class Comparison(_Prompted):
     """One prompt, K >= 2 completions and at least one ranking of them."""

@@ -10,7 +10,8 @@ from agreement_cases import answer, batch, noisy_ranks, task, tasks
 
 from pipeline.contract import DataSource, Source
 from pipeline.errors import DataError
-from stages.agreement.aggregate import Options, aggregate, soft_pairs, write_comparisons
+from stages.agreement.aggregate import Options, aggregate, soft_pairs
+from stages.annotation.answers import write_rows
 from stages.formats import load
 
 A, B, C, D = made = tasks(4, 3)
@@ -29,7 +30,7 @@ def test_row_holds_every_annotators_ranks_in_the_completions_order():
 
 def test_written_rows_are_read_as_comparisons(tmp_path):
     found = aggregate(batch(made), [answer(A, "ann", 1, None, 2), answer(B, "ben", 1, 1, 1)])
-    write_comparisons(tmp_path / "comparisons.jsonl", found)
+    write_rows(tmp_path / "comparisons.jsonl", found.rows)
     source = Source("collected", DataSource(path=str(tmp_path / "comparisons.jsonl")))
     assert load(source, "comparison", "all").records == tuple(found.comparisons)
     assert [path.name for path in tmp_path.iterdir()] == ["comparisons.jsonl"]

@@ -108,7 +108,7 @@ def test_what_people_differ_on_is_asked_again(model: ModelConfig, tmp_path: Path
 def test_no_task_is_an_error_that_says_what_to_raise(
     model: ModelConfig, inputs: dict[str, Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="none of 12 prompts gives a task") as caught:
+    with pytest.raises(DataError, match="none of 12 prompts gives a task: two different completions") as caught:
         run(prepared(tmp_path / "out", model, inputs), max_new_tokens=1)
     assert "raise max_new_tokens" in caught.value.remedy
 

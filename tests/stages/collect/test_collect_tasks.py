@@ -129,3 +129,16 @@ def test_equal_texts_of_two_policies_are_one_answer_and_the_key_knows_both() -> 
     wrote = [entry["policy"] for id_, entry in line["completions"].items() if same in (id_, entry["duplicate_of"])]
     assert wrote == ["sft", "ppo"]
     assert json.dumps(task.as_row()).count('"text"') == 2
+
+
+def test_kinds_of_tasks_cannot_be_told_by_their_place_in_the_file() -> None:
+    batch = made(40, repeat_fraction=0.2)
+    kinds = [batch.key[task.task_id]["kind"] for task in batch.tasks]
+    half = len(kinds) // 2
+    assert min(Counter(kinds[:half])["repeat"], Counter(kinds[half:])["repeat"]) > 3
+    assert [task.task_id for task in batch.tasks] == sorted(task.task_id for task in batch.tasks)
+
+
+def test_other_instructions_are_another_batch_and_another_wait_is_not() -> None:
+    ids = [made(8, **changes).batch_id for changes in ({}, {"instructions": "Be kind."}, {"min_rankings": 3})]
+    assert ids[0] == ids[2] != ids[1]
