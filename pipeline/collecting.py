@@ -11,7 +11,7 @@ from pipeline import plan as planning
 from pipeline import registry
 from pipeline.contract import AWAITED
 from pipeline.errors import UserError, nearest
-from pipeline.recipe import Recipe, load_recipe
+from pipeline.recipe import load_recipe
 from pipeline.store import StageRun, Store, returned
 
 app = typer.Typer(
@@ -140,34 +140,27 @@ def agreement(recipe: RecipePath, stage: StageName = None, overrides: Overrides 
 
 
 def _batch(path: Path, overrides: list[str] | None, runs: Path, stage: str | None) -> StageRun:
-    """The run of the stage that made the batch, under the recipe's settings."""
+    """The run that made the batch, under the recipe's settings: of the stage named, or of the only one that has."""
     recipe = load_recipe(path, overrides or ())
-    store, name = Store(runs, recipe), _stage(recipe, stage)
-    step = planning.plan(recipe, store, [name])[-1]
-    if step.action == "skip":
-        return store.run(name, str(step.fingerprint))
-    raise UserError(
-        f"has published no batch under these settings ({'; '.join(step.reasons)})",
-        where=f"{path}: {name}",
-        remedy=f"posttune run {path} {name}; for a batch of other settings, give those settings with --set",
-    )
-
-
-def _stage(recipe: Recipe, given: str | None) -> str:
     makers = [name for name, stage in recipe.stages.items() if type(stage.config).produces in AWAITED]
-    if given is None and len(makers) == 1:
-        return makers[0]
-    if given in makers:
-        return given
-    problem = (
-        "asks nobody for rankings"
-        if not makers
-        else f"'{given}' is no batch of tasks"
-        if given
-        else "has several batches"
+    if not makers:
+        raise UserError("asks nobody for rankings", where=str(path), remedy="add a stage of kind collect")
+    if stage is not None and stage not in makers:
+        raise UserError(f"'{stage}' makes no batch", where=f"--stage {stage}", remedy=nearest(stage, makers))
+    store = Store(runs, recipe)
+    steps = {step.stage.name: step for step in planning.plan(recipe, store, [stage] if stage else makers)}
+    asked = [stage] if stage else makers
+    made = [name for name in asked if steps[name].action == "skip"]
+    if len(made) == 1:
+        return store.run(made[0], str(steps[made[0]].fingerprint))
+    if made:
+        raise UserError(f"has several batches: {', '.join(made)}", where=str(path), remedy=f"--stage {made[-1]}")
+    why = "; ".join(f"{name}: {', '.join(steps[name].reasons)}" for name in asked)
+    raise UserError(
+        f"has published no batch under these settings ({why})",
+        where=str(path),
+        remedy=f"posttune run {path} {asked[0]}; for a batch of other settings, give those settings with --set",
     )
-    remedy = nearest(given or "", makers) if makers else "add a stage of kind collect"
-    raise UserError(problem, where=str(recipe.path), remedy=f"--stage: {remedy}" if makers else remedy)
 
 
 def _pairs(given: list[str] | tuple[str, ...]) -> dict[str, str]:

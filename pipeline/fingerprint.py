@@ -79,7 +79,7 @@ def differences(
                 field, index, entry = rest.split(".", 2)
                 label = f"{entry} of {_names(new, field)[int(index)]}"
             reasons.append(f"{label} {_show(was)} -> {_show(now)}")
-    return reasons
+    return list(dict.fromkeys(reasons))
 
 
 def _hashed_config(config: StageConfig) -> dict[str, Any]:

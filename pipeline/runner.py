@@ -91,11 +91,12 @@ def run(
 
 def _waiting(recipe: Recipe, held: Mapping[str, str]) -> Waiting:
     name, reason = next(iter(held.items()))
+    batch = f"{recipe.path} --stage {reason.partition(':')[0]}"
     return Waiting(
         f"{name} waits for people's rankings ({reason})",
         where=str(recipe.path),
-        remedy=f"posttune collect export {recipe.path} makes the files to hand out, posttune collect import "
-        f"{recipe.path} FILE... takes back what they send; then run the same command again",
+        remedy=f"posttune collect export {batch} makes the files to hand out, posttune collect import {batch} FILE... "
+        "takes back what they send; then run the same command again",
     )
 
 

@@ -27,8 +27,15 @@ NAMES = {field.name for field in fields(Answer)} - {"extra"}
 
 def read_answers(folder: Path) -> tuple[Answer, ...]:
     """All answers that stand, in the order they came in; none where nothing was imported yet. DataError with the row
-    where the file was edited into something else."""
+    where the file was edited into something else, and where it is gone though files were imported."""
+    if is_lost(folder):
+        raise DataError("is gone", where=str(folder / RANKINGS), remedy=f"import the files in {RETURNS}/ again")
     return tuple(answer_of(row, where) for where, row in _rows(folder / RANKINGS))
+
+
+def is_lost(folder: Path) -> bool:
+    """Whether the answers are gone though files were imported: they are then read anew."""
+    return (folder / LOG).exists() and not (folder / RANKINGS).exists()
 
 
 def answer_of(row: Mapping[str, Any], where: str) -> Answer:

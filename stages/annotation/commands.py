@@ -85,7 +85,11 @@ def import_(
     read = ReadOptions(columns or {}, read_users(users) if users else {}, annotator)
     known = read_users(aliases) if aliases else {}
     options = TakeOptions(tool, read, known, on_conflict, strict=strict, drop_suspect=drop_suspect)
-    report = take(output, answers, files, options)
+    try:
+        report = take(output, answers, files, options)
+    except DataError as error:
+        others = "; nothing of the other files was taken either" if len(files) > 1 else ""
+        raise DataError(error.problem + others, where=error.where, remedy=error.remedy) from error
     lines = [line for file in report.files for line in _of_file(file)]
     lines += [*_problems(report), *_suspects(report, options), f"{report.answers} answers at hand"]
     return Said([*lines, *rows(output, answers).lines], report.exit_code)
@@ -114,7 +118,9 @@ def rows_are_old(answers: Path) -> bool:
 
 def status(output: Path, answers: Path) -> Said:
     """Who has done what, and what is missing."""
-    return Said(count(read_batch(output), read_answers(answers)).lines())
+    left_out = _last_choice(answers).get("exclude")
+    without = [f"not learnt from: {', '.join(left_out)}"] if left_out else []
+    return Said([*count(read_batch(output), read_answers(answers)).lines(), *without])
 
 
 def agreement(output: Path, answers: Path) -> Said:
@@ -131,11 +137,16 @@ def agreement(output: Path, answers: Path) -> Said:
 
 
 def _last_choice(answers: Path) -> dict[str, Any]:
+    if not (answers / CHOICE).exists():
+        return {}
     try:
         held = json.loads((answers / CHOICE).read_text("utf-8"))
+        if isinstance(held, dict):
+            return held
     except (OSError, ValueError):
-        return {}
-    return held if isinstance(held, dict) else {}
+        pass
+    remedy = "delete it, and say again whom to leave out: posttune collect rows --exclude-annotator NAME"
+    raise DataError("is not what posttune wrote", where=str(answers / CHOICE), remedy=remedy)
 
 
 def _all_done(name: str, tasks: Sequence[Any], done: frozenset[tuple[str, str]]) -> bool:

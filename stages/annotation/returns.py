@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DONE, WRONG_INPUT, DataError
-from stages.annotation.answers import answer_of, keep_raw, locked, read_answers, read_log, write_answers, write_log
+from stages.annotation.answers import (
+    answer_of,
+    is_lost,
+    keep_raw,
+    locked,
+    read_answers,
+    read_log,
+    write_answers,
+    write_log,
+)
 from stages.annotation.batch import Batch, read_batch
 from stages.annotation.conflicts import OnConflict, settle
 from stages.annotation.names import Names
@@ -90,8 +99,9 @@ def take(batch_folder: Path, answers_folder: Path, files: Sequence[Path], option
     options = options or TakeOptions()
     batch = read_batch(batch_folder)
     with locked(answers_folder):
-        log = read_log(answers_folder)
-        book = _book(answers_folder, batch)
+        lost = is_lost(answers_folder)
+        log = [] if lost else read_log(answers_folder)
+        book = {} if lost else _book(answers_folder, batch)
         names = Names([*batch.annotators, *(key[2] for key in book)], options.aliases)
         reports, raw = [], {}
         for file in map(Path, files):
@@ -225,7 +235,8 @@ def _is_logged(log: Sequence[Mapping[str, Any]], digest: str, options: TakeOptio
 def _reading(options: TakeOptions) -> dict[str, Any]:
     """The options that say what a file means."""
     read = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(options.read).items()}
-    return {"tool": options.tool, **read, "aliases": dict(options.aliases), "drop_suspect": options.drop_suspect}
+    chosen = {"drop_suspect": options.drop_suspect, "on_conflict": options.on_conflict}
+    return {"tool": options.tool, **read, "aliases": dict(options.aliases), **chosen}
 
 
 def _log_line(report: FileReport, options: TakeOptions) -> dict[str, Any]:

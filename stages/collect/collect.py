@@ -24,6 +24,7 @@ from stages.collect.config import Config
 from stages.collect.tasks import Question, build
 from stages.formats.inputs import read_input
 from stages.formats.records import Comparison, Prompt
+from stages.formats.rules import filled
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.heads import ScalarHead
@@ -74,7 +75,7 @@ def _question(
     origins: dict[str, list[dict[str, Any]]] = {}
     for artifact, completions in zip(context.inputs["policies"], drawn, strict=True):
         for index, completion in enumerate(completions):
-            for text in texts_of(chat, [completion]):
+            for text in filter(is_readable, texts_of(chat, [completion])):
                 wrote = {"policy": artifact.name, "policy_digest": artifact.digest, "sample_index": index}
                 how = {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens}
                 origins.setdefault(text, []).append({**wrote, "sampling": how, "num_tokens": len(completion.ids)})
@@ -83,6 +84,14 @@ def _question(
         order = permutation(len(texts), context.seed, "collect", prompt.prompt_key)
         texts = [texts[i] for i in sorted(order[: config.num_completions])]
     return Question(prompt.id, prompt.prompt, tuple(texts), tuple(tuple(origins[text]) for text in texts))
+
+
+def is_readable(text: str) -> bool:
+    """Whether a row may hold it: nobody should rank what cannot be learnt from."""
+    try:
+        return bool(filled(text, "completion"))
+    except DataError:
+        return False
 
 
 def _widest(

@@ -26,8 +26,11 @@ def missing(output: Path, returned: Path, min_rankings: int | None) -> str:
     else:
         open_ = len(asked - {line["task_id"] for line in given})
         told = f"{open_} of {len(asked)} tasks have no answer yet" if open_ else ""
-    if not told and (not (returned / ROWS["batch"]).exists() or rows_are_old(returned)):
+    rows = returned / ROWS["batch"]
+    if not told and (not rows.exists() or rows_are_old(returned)):
         return "the rows are older than the answers: posttune collect rows makes them anew"
+    if not told and not rows.stat().st_size:
+        return "no answer can be learnt from: posttune collect rows says why"
     return told
 
 

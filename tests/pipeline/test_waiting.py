@@ -40,7 +40,7 @@ def test_run_stops_with_3_and_says_what_is_missing_when_rows_are_awaited(people:
     ended = people.command("run", "people.yaml", "rm")
     assert ended.returncode == 3
     assert "rm waits for people's rankings (ask: 0 of 2 rows are back)" in ended.stderr
-    assert "posttune collect import people.yaml FILE..." in ended.stderr
+    assert "posttune collect import people.yaml --stage ask FILE..." in ended.stderr
 
 
 def test_stages_that_need_nobody_run_before_the_wait(people: Project) -> None:
