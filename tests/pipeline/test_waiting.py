@@ -95,3 +95,18 @@ def test_gc_keeps_a_batch_that_people_have_answered(people: Project) -> None:
     assert "ask" in told  # the second batch, which nobody has answered
     assert first.is_dir()
     assert len(list((people.root / "runs/people/ask").iterdir())) == 2
+
+
+def test_preview_of_rows_that_people_have_still_to_make_says_so(people: Project) -> None:
+    people.command("run", "people.yaml", "ask")
+    ended = people.command("preview", "people.yaml", "rm")
+    assert ended.returncode == 2
+    assert "the rows of 'ask' are people's to make: 0 of 2 rows are back" in ended.stderr
+
+
+def test_plan_and_run_say_the_same_of_what_comes_after_a_wait(people: Project) -> None:
+    people.write(RECIPE + "  last: {kind: toy-ppo, policy: sft, reward: rm, data: rows}\n", "people.yaml")
+    people.command("run", "people.yaml", "ask", "sft")
+    planned = people.command("plan", "people.yaml", "last").stdout
+    assert "last: wait (rm waits)" in people.command("run", "people.yaml", "last").stdout
+    assert ["last", "wait", "rm", "waits"] in [line.split() for line in planned.splitlines()]
