@@ -112,33 +112,52 @@ def _pairs(chat: Any, records: Any, seed: int) -> list[Any]:
 
 def _trained(chat: Any, given: Any, out: Any, ratio: float, learning_rate: float) -> Any:
     """What a reward model trained on `given` says of the pairs of `out`."""
-    from pipeline.contract import Artifact, Context, DataSource, Source
+    from pipeline.contract import Artifact, Context
     from stages import rm
     from stages.modeling.backbone import open_backbone
     from stages.modeling.heads import ScalarHead
     from stages.rm.data import read_comparisons
-    from stages.rm.judged import judge
 
     with tempfile.TemporaryDirectory() as folder:
-        sources = {}
-        for name, records in (("data", given), ("eval_data", out)):
-            file = Path(folder) / f"{name}.jsonl"
-            file.write_text("".join(json.dumps(_row(record)) + "\n" for record in records), "utf-8")
-            sources[name] = [Source(name, DataSource(path=str(file), split="all"))]
         output = Path(folder) / "rm"
         output.mkdir()
-        base = Artifact("base", "policy")
-        context = Context(output, _model(), {"policy": [base]}, sources, say=lambda line: None)
+        inputs = {"policy": [Artifact("base", "policy")]}
+        # The stage's own report card is not read: three prompts are enough for it.
+        data = {"data": _source(folder, "data", given), "eval_data": _source(folder, "few", out[:3])}
+        context = Context(output, _model(), inputs, data, say=lambda line: None)
         size = max(1, round(2 * ratio))  # as many steps as with whole rankings
         config = rm.Config(data="data", eval_data="eval_data", learning_rate=learning_rate, normalize_prompts=0,
                            per_device_train_batch_size=size, gradient_accumulation_steps=2)  # fmt: skip
         rm.run(config, context)
         backbone = open_backbone(_model())
         backbone.load("reward", Artifact("rm", "reward", output))
-        backbone.load("start", base)
         head = ScalarHead.load(output, backbone.hidden_size).to(backbone.device)
-        heldout = read_comparisons(context, chat, "heldout", config.max_length)
-        return judge(backbone, ("reward", "start"), head, heldout.ranked)
+        context.data = {"eval_data": _source(folder, "out", out)}
+        return _judged(backbone, head, read_comparisons(context, chat, "heldout", config.max_length).ranked)
+
+
+def _source(folder: str, name: str, records: Any) -> list[Any]:
+    from pipeline.contract import DataSource, Source
+
+    file = Path(folder) / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(_row(record)) + "\n" for record in records), "utf-8")
+    return [Source(name, DataSource(path=str(file), split="all"))]
+
+
+def _judged(backbone: Any, head: Any, items: Any) -> Any:
+    """As `stages.rm.judged.judge`, without the starting policy's log-probabilities."""
+    import torch
+
+    from stages.rm.data import judgements, sequences
+    from stages.rm.judged import Judged
+    from stages.rollout.score import all_scores
+
+    rows, people = sequences(items), judgements(items)
+    score_N = all_scores(backbone, "reward", head, rows).double()
+    length_N = torch.tensor([len(completion) for completion in rows.completions])
+    score_P, length_P = (each[people.pairs_P2[:, 0]] - each[people.pairs_P2[:, 1]] for each in (score_N, length_N))
+    nothing_P = torch.zeros_like(score_P)
+    return Judged(score_P, nothing_P, nothing_P, length_P, length_P, people.group_P)
 
 
 def _row(record: Any) -> dict[str, Any]:
