@@ -12,11 +12,9 @@ from stages.agreement import dawid_skene
 from stages.agreement.judged import check_tasks, kind_of, newest
 from stages.agreement.votes import votes
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer, Kind, Task
+from stages.annotation.schema import Answer, Kind, Task, why_unusable
 from stages.formats import ranked
 from stages.formats.records import Comparison, Ranking, ranking_row
-
-UNUSABLE = ("all_bad", "broken_prompt", "cannot_judge")  # flags that say an order would mean nothing
 
 Weights = Callable[[Batch, Sequence[Answer]], Mapping[str, float]]
 
@@ -65,7 +63,7 @@ def aggregate(batch: Batch, answers: Sequence[Answer], options: Options | None =
     left_out = Counter({"superseded by a later answer": len(answers) - len(standing)})
     given: dict[str, list[Answer]] = defaultdict(list)
     for answer in standing:
-        why = _unusable(batch, answer, options)
+        why = _left_out(batch, answer, options)
         left_out[why] += 1 if why else 0
         if not why:
             given[answer.task_id].append(answer)
@@ -120,21 +118,14 @@ def _check_options(options: Options, answers: Sequence[Answer]) -> None:
         )
 
 
-def _unusable(batch: Batch, answer: Answer, options: Options) -> str:
+def _left_out(batch: Batch, answer: Answer, options: Options) -> str:
     """Why an answer gives nothing to learn from; empty where it does."""
     kind = kind_of(batch, answer.task_id)
     if kind not in options.kinds:
         return f"to {kind} tasks"
     if answer.annotator in options.exclude_annotators:
         return "by excluded annotators"
-    if answer.status == "skipped":
-        return "skipped"
-    for flag in UNUSABLE:
-        if flag in answer.flags:
-            return f"flagged {flag}"
-    if answer.status == "flagged":
-        return f"flagged {', '.join(sorted(answer.flags)) or 'without a reason'}"
-    return "" if len(answer.ranks) > 1 else "that rank fewer than two completions"
+    return why_unusable(answer)
 
 
 def _row(batch: Batch, task: Task, given: Sequence[Answer], weights: Mapping[str, float]) -> dict[str, Any]:

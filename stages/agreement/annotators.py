@@ -15,9 +15,8 @@ import numpy as np
 from stages.agreement.intervals import Figure, mean_by_task, share
 from stages.agreement.judged import Floats, Meetings, kind_of, normalised, pair_wins
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer, Task
-
-SECONDS, WORDS_A_SECOND = 2.0, 15.0  # nobody reads faster than fifteen words a second
+from stages.annotation.schema import UNTOUCHED, Answer, is_usable
+from stages.annotation.suspects import is_fast
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ def annotators(batch: Batch, answers: Sequence[Answer], met: Meetings, seed: int
 
 def _annotator(batch: Batch, own: Sequence[Answer], met: Meetings, seed: int) -> Annotator:
     tasks = batch.by_id
-    ranked = [answer for answer in own if answer.ranks]
+    ranked = [answer for answer in own if is_usable(answer)]
     placed = [_by_position(answer) for answer in ranked if len(answer.shown) > 1]
     timed = [answer for answer in ranked if answer.active_seconds is not None]
-    moved = [a for a in ranked if a.touched is not None or "order_untouched" in a.warnings]
+    moved = [a for a in ranked if a.touched is not None or UNTOUCHED in a.warnings]
     several = [answer for answer in ranked if len(answer.shown) > 2 and len(answer.ranks) == len(answer.shown)]
     wins = [pair_wins(_ranks(answer, tasks[answer.task_id].ids)[None]) for answer in ranked]
     firsts = np.array([places[0] for places in placed if not np.isnan(places[0])])
@@ -67,8 +66,8 @@ def _annotator(batch: Batch, own: Sequence[Answer], met: Meetings, seed: int) ->
         left_wins=_left_wins(ranked),
         by_position=_mean_places(placed),
         median_seconds=median(a.active_seconds for a in timed if a.active_seconds is not None) if timed else None,
-        too_fast=share(sum(_is_fast(a, tasks[a.task_id]) for a in timed), len(timed), "timed answers"),
-        untouched=share(sum(not a.touched or "order_untouched" in a.warnings for a in moved), len(moved), "answers"),
+        too_fast=share(sum(is_fast(a, tasks[a.task_id]) for a in timed), len(timed), "timed answers"),
+        untouched=share(sum(not a.touched or UNTOUCHED in a.warnings for a in moved), len(moved), "answers"),
         as_shown=share(sum(_is_as_shown(a) for a in several), len(several), "tasks of three or more"),
         as_shown_by_chance=float(np.mean([1 / math.factorial(len(a.shown)) for a in several])) if several else None,
         ties=share(sum(int((w == 0.5).sum()) for w in wins), sum(int((~np.isnan(w)).sum()) for w in wins), "pairs"),
@@ -132,13 +131,6 @@ def _left_wins(ranked: Sequence[Answer]) -> Figure:
     pairs = [_ranks(answer, answer.shown) for answer in ranked if len(answer.shown) == 2]
     apart = [ranks for ranks in pairs if ranks[0] != ranks[1] and not np.isnan(ranks).any()]
     return share(sum(bool(ranks[0] < ranks[1]) for ranks in apart), len(apart), "pairs without a tie")
-
-
-def _is_fast(answer: Answer, task: Task) -> bool:
-    """Words are what spaces part, so a text in a script without spaces is never thought read too fast."""
-    shown = [str(message.get("content") or "") for message in task.messages] + [c.text for c in task.completions]
-    words = sum(len(text.split()) for text in shown)
-    return answer.active_seconds is not None and answer.active_seconds < SECONDS + words / WORDS_A_SECOND
 
 
 def _is_as_shown(answer: Answer) -> bool:

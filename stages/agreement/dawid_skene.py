@@ -20,7 +20,7 @@ import numpy as np
 
 from stages.agreement.judged import Floats, Integers, kind_of
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer
+from stages.annotation.schema import Answer, is_usable
 
 MIN_PAIRS = 30  # that others judged too; with fewer, an annotator's two probabilities are guesses
 NUM_STEPS = 200
@@ -101,7 +101,7 @@ def _votes(batch: Batch, answers: Sequence[Answer]) -> tuple[list[str], SidedVot
     """Every vote on a pair that two or more annotators order."""
     given: dict[tuple[str, str, str], list[tuple[str, bool, bool]]] = {}
     for answer in answers:
-        if kind_of(batch, answer.task_id) != "normal":
+        if kind_of(batch, answer.task_id) != "normal" or not is_usable(answer):
             continue
         ids = batch.by_id[answer.task_id].ids
         place = {name: i for i, name in enumerate(answer.shown or sorted(ids))}  # ids are random: no side is favoured

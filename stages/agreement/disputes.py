@@ -12,7 +12,7 @@ import numpy as np
 
 from stages.agreement.judged import Floats, Judged, Meetings
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer, Task
+from stages.annotation.schema import Answer, Task, is_usable
 from stages.formats.records import canonical
 
 NUM_DISPUTED = 20
@@ -98,7 +98,7 @@ def own_contradictions(batch: Batch, answers: Sequence[Answer]) -> tuple[list[Re
     """
     judged: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for answer in answers:
-        if answer.ranks:
+        if is_usable(answer):
             judged[answer.annotator, canonical(batch.by_id[answer.task_id].messages)].append(answer)
     reversals: list[Reversal] = []
     cycles: list[Cycle] = []

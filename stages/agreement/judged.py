@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer, Kind
+from stages.annotation.schema import Answer, Kind, is_usable
+from stages.annotation.times import EARLIEST, moment
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -64,7 +65,7 @@ def kind_of(batch: Batch, task_id: str) -> Kind:
 
 def newest(answers: Iterable[Answer]) -> list[Answer]:
     """One answer for each task and annotator, where an import kept several: the last one given."""
-    ordered = sorted(answers, key=lambda answer: (answer.submitted_at or "", answer.revision))
+    ordered = sorted(answers, key=lambda answer: (moment(answer.submitted_at) or EARLIEST, answer.revision))
     found = {answer.key: answer for answer in ordered}
     return sorted(found.values(), key=lambda answer: (answer.task_id, answer.annotator))
 
@@ -83,13 +84,13 @@ def check_tasks(batch: Batch, answers: Iterable[Answer]) -> None:
 
 
 def by_task(batch: Batch, answers: Iterable[Answer], kinds: Collection[Kind] = NORMAL) -> list[Judged]:
-    """The rankings of the tasks of these kinds, in the batch's order; tasks that nobody ranked are left out.
+    """The usable rankings of the tasks of these kinds, in the batch's order; tasks that have none are left out.
 
     Gold tasks were chosen to be clear and repeats are seen twice, so neither says how people agree on the rest.
     """
     given: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
-        if answer.ranks and kind_of(batch, answer.task_id) in kinds:
+        if is_usable(answer) and kind_of(batch, answer.task_id) in kinds:
             given[answer.task_id].append(answer)
     return [
         Judged(

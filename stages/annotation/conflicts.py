@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from stages.annotation.schema import Answer
+from stages.annotation.times import moment
 
 # Keeping both as two annotators is not offered: one person would agree with himself as if he were two.
 OnConflict = Literal["newest-file", "keep-first"]
@@ -37,20 +37,12 @@ def settle(old: Answer | None, new: Answer, on_conflict: OnConflict | None) -> S
 
 
 def _is_newer(new: Answer, old: Answer) -> bool | None:
-    first, second = _moment(old.submitted_at), _moment(new.submitted_at)
+    first, second = moment(old.submitted_at), moment(new.submitted_at)
     if first is None or second is None:
         return None
     if first == second:
         return None if new.revision == old.revision else new.revision > old.revision
     return second > first
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return found.replace(tzinfo=found.tzinfo or UTC) if found else None
 
 
 def _over(winner: Answer, loser: Answer) -> Answer:

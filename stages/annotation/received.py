@@ -10,6 +10,7 @@ from stages.annotation import suspects
 from stages.annotation.batch import Batch
 from stages.annotation.names import Names
 from stages.annotation.schema import ANSWER, Answer, ranked_answer
+from stages.annotation.times import written
 from stages.annotation.validate import check
 from stages.exchange.filled_in import wrong_batch
 
@@ -29,7 +30,7 @@ def check_batch(answer: Answer, batch: Batch, place: str) -> None:
 
 
 def checked(answer: Answer, batch: Batch, names: Names, place: str) -> Answer:
-    """The answer as it is kept: known ids, ranks of 1 to K made dense, and one spelling of the annotator."""
+    """The answer as it is kept: known ids, ranks of 1 to K made dense, one spelling of the annotator, one of a time."""
     task = batch.by_id.get(answer.task_id)
     if task is None:
         raise DataError(
@@ -51,7 +52,9 @@ def checked(answer: Answer, batch: Batch, names: Names, place: str) -> Answer:
         )  # fmt: skip
     name = names.of(answer.annotator, place)
     ranked = ranked_answer(answer, answer.ranks, task.ids)
-    return suspects.marked(replace(ranked, annotator=name, task_digest=task.digest), task)
+    kept = replace(ranked, annotator=name, task_digest=task.digest)
+    kept = replace(kept, started_at=written(answer.started_at), submitted_at=written(answer.submitted_at))
+    return suspects.marked(kept, task)
 
 
 def _is_finite(answer: Answer) -> bool:

@@ -11,6 +11,7 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pipeline.errors import DataError
@@ -21,6 +22,15 @@ TASK, KEY, ANSWER, BATCH = "pref.task/1", "pref.key/1", "pref.ranking/1", "pref.
 ID = re.compile(r"[tc]_[a-z0-9]{8}")  # begins with a letter: tools sort or rewrite ids that look like numbers
 BATCH_ID = re.compile(r"b_[a-z0-9]{8}")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+FLAGS = MappingProxyType({  # what may be wrong with a task, and how people are asked; html_page/answers.js has it too
+    "all_bad": "All are bad",
+    "unsafe": "Unsafe or harmful",
+    "broken_prompt": "The prompt is broken",
+    "cannot_judge": "I cannot judge this",
+})  # fmt: skip
+UNUSABLE = ("all_bad", "broken_prompt", "cannot_judge")  # flags beside which an order means nothing
+UNTOUCHED = "order_untouched"  # the warning of a ranking that is the order shown
 
 Status = Literal["ranked", "partial", "skipped", "flagged"]
 Kind = Literal["normal", "gold", "repeat"]
@@ -107,7 +117,7 @@ class Answer:
     skip_reason: str | None = None
     comment: str = ""
     active_seconds: float | None = None  # without pauses
-    started_at: str | None = None  # ISO 8601, UTC
+    started_at: str | None = None  # as times.py writes it
     submitted_at: str | None = None  # the same; the newer of two answers stands
     revision: int = 1
     touched: bool | None = None  # whether the annotator moved anything; None: the tool cannot tell
@@ -156,9 +166,11 @@ class Answer:
 
 
 def ranked_answer(answer: Answer, ranks: Mapping[str, float | None], ids: Sequence[str]) -> Answer:
-    """`answer` with these ranks, made dense; `partial` where some of the task's `ids` have none, `skipped` where all.
+    """`answer` with these ranks, made dense, and the status that they and its flags make.
 
-    Whoever flagged or skipped the task keeps that status. DataError for an id that the task does not have.
+    `flagged` with an unusable flag, or with flags alone; else `partial` where some of the task's `ids` have no rank,
+    `skipped` where all. Whoever said flagged or skipped keeps that status. DataError for an id that the task does not
+    have.
     """
     unknown = sorted(set(ranks) - set(ids))
     if unknown:
@@ -172,7 +184,25 @@ def ranked_answer(answer: Answer, ranks: Mapping[str, float | None], ids: Sequen
     status = answer.status
     if status in ("ranked", "partial"):
         status = "skipped" if not made else "ranked" if len(made) == len(ids) else "partial"
+        status = "flagged" if set(UNUSABLE) & set(answer.flags) or (answer.flags and not made) else status
     return replace(answer, ranks=made, status=status)
+
+
+def is_usable(answer: Answer) -> bool:
+    """Whether the answer's order counts: in training, in agreement, and as one of the rankings a task wants."""
+    return not why_unusable(answer)
+
+
+def why_unusable(answer: Answer) -> str:
+    """Why an answer's order does not count; empty where it does."""
+    if answer.status == "skipped":
+        return "skipped"
+    for flag in UNUSABLE:
+        if flag in answer.flags:
+            return f"flagged {flag}"
+    if answer.status == "flagged":
+        return f"flagged {', '.join(sorted(answer.flags)) or 'without a reason'}"
+    return "" if len(answer.ranks) > 1 else "that rank fewer than two completions"
 
 
 def opaque(secret: bytes, prefix: Literal["t", "c", "b"], *parts: object) -> str:

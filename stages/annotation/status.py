@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer
+from stages.annotation.schema import Answer, is_usable
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Status:
 def status(batch: Batch, answers: Iterable[Answer], wanted: int | None = None) -> Status:
     """`wanted` rankings for every task; left out, as many as annotators it was assigned to.
 
-    A ranking is an answer that ranks two completions or more, also one that ties them all.
+    A ranking is an answer that is usable, also one that ties all completions.
     """
     at_hand = [answer for answer in answers if answer.task_id in batch.by_id]
-    rankings = Counter(answer.task_id for answer in at_hand if len(answer.ranks) >= 2)
+    rankings = Counter(answer.task_id for answer in at_hand if is_usable(answer))
     assigned = Counter(task_id for task_id, _ in {(one.task_id, one.annotator) for one in batch.assignments})
     needs = {task_id: wanted if wanted is not None else assigned[task_id] for task_id in batch.by_id}
     return Status(

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from math import factorial
 
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer, Task
+from stages.annotation.schema import UNTOUCHED, Answer, Task
+from stages.exchange.work import prompt_text
 
-UNTOUCHED, FAST, ONE_SIDE = "order_untouched", "very_fast", "one_side"
+FAST, ONE_SIDE = "very_fast", "one_side"
 FEWEST = 5  # answers of a kind before anybody is named
 CHANCE = 0.001
 MIN_SECONDS, WORDS_A_SECOND = 2.0, 15.0  # nobody reads faster: 15 words a second are 900 a minute
@@ -35,7 +36,7 @@ def marked(answer: Answer, task: Task) -> Answer:
     found = []
     if is_untouched(answer):
         found.append(UNTOUCHED)
-    if answer.ranks and answer.active_seconds is not None and answer.active_seconds < least_seconds(task):
+    if answer.ranks and is_fast(answer, task):
         found.append(FAST)
     return replace(answer, warnings=tuple(dict.fromkeys([*answer.warnings, *found])))
 
@@ -48,10 +49,18 @@ def is_untouched(answer: Answer) -> bool:
     return in_order and (len(answer.shown) > 2 or answer.touched is False)
 
 
+def is_fast(answer: Answer, task: Task) -> bool:
+    """Whether the answer took less time than reading takes, so far as the tool can tell."""
+    return answer.active_seconds is not None and answer.active_seconds < least_seconds(task)
+
+
 def least_seconds(task: Task) -> float:
-    """Below this nobody has read the completions."""
-    words = sum(len(completion.text.split()) for completion in task.completions)
-    return MIN_SECONDS + words / WORDS_A_SECOND
+    """Below this nobody has read the prompt and the completions.
+
+    Words are what spaces part, so a text in a script without spaces is never thought read too fast.
+    """
+    texts = [prompt_text(task.messages), *(completion.text for completion in task.completions)]
+    return MIN_SECONDS + sum(len(text.split()) for text in texts) / WORDS_A_SECOND
 
 
 def find(answers: Iterable[Answer], batch: Batch) -> list[Suspect]:

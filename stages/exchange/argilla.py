@@ -17,16 +17,16 @@ from typing import Any
 
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer
+from stages.annotation.schema import FLAGS, Answer
+from stages.annotation.times import written
 from stages.exchange import argilla_client
-from stages.exchange.judgements import Judgement, Parsed, dense_ranks, match, status_of
-from stages.exchange.returned import moment, name_of, number, parsed, read_json, read_lines, read_text
+from stages.exchange.cells import letter
+from stages.exchange.judgements import Judgement, Parsed, dense_ranks, match
+from stages.exchange.returned import name_of, number, parsed, read_json, read_lines, read_text
 from stages.exchange.tools import ExportOptions, Problem, ReadOptions, Returned
 from stages.exchange.work import (
-    FLAGS,
     Work,
     by_size,
-    letter,
     open_work,
     shared_order,
     showable,
@@ -45,13 +45,15 @@ PLACE = re.compile(r"completion_(\d{1,4})")
 def export(batch: Batch, folder: Path, options: ExportOptions) -> Sequence[Path]:
     """A folder `k3`, `k4`, ... for each number of completions with settings.json and records.json; client and howto."""
     work = open_work(batch, options)
-    written = []
+    files = []
     for size, group in by_size(work).items():
-        written.append(write_json(folder / f"k{size}" / "settings.json", _settings(batch, size, group)))
-        written.append(write_json(folder / f"k{size}" / "records.json", [_record(batch, one) for one in group]))
+        files.append(write_json(folder / f"k{size}" / "settings.json", _settings(batch, size, group)))
+        files.append(write_json(folder / f"k{size}" / "records.json", [_record(batch, one) for one in group]))
+    if not files:
+        return []
     client = Path(argilla_client.__file__).read_text("utf-8")
     howto = HOWTO.format(batch=batch.batch_id, tasks=len(work))
-    return [*written, write_text(folder / "argilla_client.py", client), write_text(folder / "howto.md", howto)]
+    return [*files, write_text(folder / "argilla_client.py", client), write_text(folder / "howto.md", howto)]
 
 
 def matches(path: Path, head: Any) -> bool:
@@ -150,12 +152,12 @@ def _of_response(response: Any, record: Mapping[str, Any]) -> Answer:
     ranks = {} if skipped else _ranks(values, shown)
     flags = () if skipped else tuple(flag for flag in map(str, _listed(_value(values.get("flags")))) if flag != "ok")
     comment = _value(values.get("comment"))
-    at = moment(response.get("updated_at"))
+    at = written(response.get("updated_at"))
     return Answer(
         name_of(metadata.get("batch_id")) or "",
         name_of(record["external_id"]) or "",
         person or "",
-        "skipped" if skipped else status_of(ranks, flags),
+        "skipped" if skipped else "ranked",
         ranks=dense_ranks(ranks),
         task_digest=name_of(metadata.get("task_digest")),
         shown=shown,

@@ -8,15 +8,18 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from pipeline.errors import DataError
+from stages.annotation.schema import FLAGS
+from stages.annotation.times import written
 
 CELL_LIMIT = 32_767  # UTF-16 units in a cell, as Excel counts
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell of a CSV file that begins with one of these may be run (OWASP)
 UNHOLDABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # what XML 1.0 has no place for
-FLAGS = ("all_bad", "unsafe", "broken_prompt", "cannot_judge", "skip")
+SKIP = "skip"
+FLAG_WORDS = (*FLAGS, SKIP)  # what the column for flags may say
 
 
 def visible(text: str) -> str:
@@ -110,23 +113,13 @@ def flags_of(cells: Sequence[Any]) -> tuple[str, ...]:
 
 
 def moment_of(cell: Any, where: str) -> str | None:
-    """A date and time as ISO 8601 in UTC (one without a zone is taken for UTC); None for an empty cell."""
+    """A date and time as `times.py` writes it; None for an empty cell, DataError for anything else."""
     text = typed(cell)
-    if not text:
-        return None
-    try:
-        found = cell if isinstance(cell, datetime) else _parsed(text)
-        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC).isoformat().replace("+00:00", "Z")
-    except (ValueError, OverflowError) as error:
+    found = written(text)
+    if text and found is None:
         raise DataError(
             f"is {text[:40]!r}, which is no date and time",
             where=where,
             remedy="write 2026-11-23T18:00:00Z, or leave this column out of the map",
-        ) from error
-
-
-def _parsed(text: str) -> datetime:
-    if found := re.fullmatch(r"\w{3} (\w{3} \d\d [\d:]{8}) (PST|PDT|UTC|GMT) (\d{4})", text):  # Mechanical Turk
-        zone = {"PST": "-0800", "PDT": "-0700"}.get(found[2], "+0000")
-        return datetime.strptime(f"{found[1]} {found[3]} {zone}", "%b %d %H:%M:%S %Y %z")
-    return datetime.fromisoformat(text)
+        )
+    return found

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer, Status, Task, ranked_answer
-from stages.exchange.cells import flags_of, is_order, order_of, rank_of, typed
+from stages.annotation.schema import Answer, Task, ranked_answer
+from stages.exchange.cells import SKIP, flags_of, is_order, order_of, rank_of, typed
 from stages.exchange.sheet import NEEDED, row_check
 from stages.exchange.table import Headed, Row, Table, headed
 from stages.exchange.tools import Problem, ReadOptions, Returned
@@ -25,10 +25,10 @@ def read(tables: Sequence[Table], batch: Batch, options: ReadOptions, annotator:
     _check_batch(sheet, batch)
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in sheet.rows:
-        name = options.annotator or typed(sheet.cell(row, "annotator")) or annotator or ""
+        name = typed(sheet.cell(row, "annotator")) or annotator or ""
         groups.setdefault((name, typed(sheet.cell(row, "task_id"))), []).append(row)
     _check_rows(sheet, batch)
-    found = [_take(sheet, batch, name, rows) for (name, _), rows in groups.items()]
+    found = [_take(sheet, batch, blank(options, name), rows) for (name, _), rows in groups.items()]
     return Returned(
         answers=[one for one in found if isinstance(one, Answer)],
         problems=[one for one in found if isinstance(one, Problem)],
@@ -85,11 +85,17 @@ def _is_ours(sheet: Headed, row: Row, batch: Batch) -> bool:
     return check.casefold() == row_check(batch, task_no, answer.upper(), task_id, name)
 
 
-def _take(sheet: Headed, batch: Batch, annotator: str, rows: Sequence[Row]) -> Answer | Problem | str:
+def blank(options: ReadOptions, said: str) -> Answer:
+    """An answer of whoever the file names, of which nothing else is known."""
+    name = options.person(said)
+    return Answer("", "", name, "ranked", source={"annotator_raw": said or name})
+
+
+def _take(sheet: Headed, batch: Batch, empty: Answer, rows: Sequence[Row]) -> Answer | Problem | str:
     """One task's rows as an answer, as a problem, or as the reason why they are no answer."""
     try:
         task = _task(sheet, batch, rows)
-        return _answer(sheet, task, rows, Answer(task.batch_id, task.task_id, annotator, "ranked"))
+        return _answer(sheet, task, rows, replace(empty, batch_id=task.batch_id, task_id=task.task_id))
     except DataError as error:
         return Problem(error.where, error.problem, error.remedy)
 
@@ -123,7 +129,7 @@ def _task(sheet: Headed, batch: Batch, rows: Sequence[Row]) -> Task:
     return task
 
 
-def _answer(sheet: Headed, task: Task, rows: Sequence[Row], blank: Answer) -> Answer | str:
+def _answer(sheet: Headed, task: Task, rows: Sequence[Row], empty: Answer) -> Answer | str:
     letters = {typed(sheet.cell(row, "answer")).casefold(): _id(sheet, row) for row in rows}
     ranks = _ranks(sheet, task, rows, letters)
     flags = flags_of([sheet.cell(row, "flag") for row in rows])
@@ -132,19 +138,18 @@ def _answer(sheet: Headed, task: Task, rows: Sequence[Row], blank: Answer) -> An
     if not ranks and not flags:
         return "commented, but neither ranked nor flagged" if comment else "not answered yet"
     shown = tuple(letters[name] for name in sorted(letters, key=lambda name: (len(name), name)))
-    source = {"record_id": f"row {rows[0][0]}"}
-    said = replace(blank, flags=flags, comment=comment, shown=shown, task_digest=task.digest, source=source)
+    source = {**empty.source, "record_id": f"row {rows[0][0]}"}
+    said = replace(empty, flags=flags, comment=comment, shown=shown, task_digest=task.digest, source=source)
     return judged(said, ranks, task, sheet.place(rows[0], "flag"))
 
 
 def judged(answer: Answer, ranks: Mapping[str, int], task: Task, where: str) -> Answer:
     """`answer` with these ranks, and the status that they and its flags (skip is one of them) make."""
-    if "skip" not in answer.flags:
-        status: Status = "ranked" if ranks else "flagged"
-        return ranked_answer(replace(answer, status=status, touched=True if ranks else None), ranks, task.ids)
+    if SKIP not in answer.flags:
+        return ranked_answer(replace(answer, touched=True if ranks else None), ranks, task.ids)
     if ranks:
         raise DataError("the task is skipped and ranked", where=where, remedy="remove the flag, or the ranks")
-    flags = tuple(flag for flag in answer.flags if flag != "skip")
+    flags = tuple(flag for flag in answer.flags if flag != SKIP)
     return replace(answer, status="skipped", skip_reason=answer.comment or None, flags=flags)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -17,11 +16,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pipeline.errors import DataError, nearest
 from stages.annotation.batch import Batch
 from stages.annotation.schema import Task
 from stages.exchange.html_answers import matches, read
 from stages.exchange.tools import ExportOptions
+from stages.exchange.work import file_names, message_text, wanted_annotators
 from stages.formats.records import Message, canonical
 
 __all__ = ["NAME", "export", "matches", "read"]
@@ -34,14 +33,8 @@ SCRIPTS = ("text.js", "answers.js", "task.js", "screens.js", "main.js")  # one s
 def export(batch: Batch, folder: Path, options: ExportOptions) -> list[Path]:
     """Writes a page for each annotator who has tasks left; DataError for an annotator that the batch does not name."""
     written = []
-    names = _file_names(batch)
-    for annotator in options.annotators or batch.annotators:
-        if annotator not in names:
-            raise DataError(
-                f"no task is assigned to annotator {annotator!r}",
-                where=f"batch {batch.batch_id}",
-                remedy=nearest(annotator, names),
-            )
+    names = file_names(batch)
+    for annotator in wanted_annotators(batch, options):
         given = [pair for pair in batch.of(annotator) if (annotator, pair[0].task_id) not in options.exclude_done]
         if given:
             path = folder / f"{names[annotator]}.html"
@@ -86,22 +79,7 @@ def _task(task: Task, shown: Sequence[str]) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    content, calls = message.get("content"), message.get("tool_calls")
-    parts = [content if isinstance(content, str) else canonical(content)] if content else []
-    parts += [json.dumps(calls, indent=1, ensure_ascii=False)] if calls else []
-    return {"role": message["role"], "name": message.get("name"), "text": "\n".join(parts)}
-
-
-def _file_names(batch: Batch) -> dict[str, str]:
-    """Annotator -> file name without its ending, of letters that every system takes, no two alike."""
-    names: dict[str, str] = {}
-    for annotator in batch.annotators:
-        name = stem = f"{batch.batch_id}__{re.sub(r'[^A-Za-z0-9@._-]', '_', annotator)[:80]}"
-        number = 2
-        while name.casefold() in {taken.casefold() for taken in names.values()}:
-            name, number = f"{stem}-{number}", number + 1
-        names[annotator] = name
-    return names
+    return {"role": message["role"], "name": message.get("name"), "text": message_text(message)}
 
 
 def _embedded(data: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ def read(path: Path, batch: Batch, options: ReadOptions) -> Returned:
     for number, given in enumerate(_rows(head, "answers", path), start=1):
         where = f"{path.name}: answer {number}"
         try:
-            answers.append(_answer(given, batch, raw, options.users.get(raw, raw), source))
+            answers.append(_answer(given, batch, raw, options.person(raw), source))
         except DataError as error:
             problems.append(Problem(f"{where}, {error.where}" if error.where else where, error.problem, error.remedy))
     drafts = len(_rows(head, "drafts", path))

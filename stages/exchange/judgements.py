@@ -7,19 +7,16 @@ all tools share, checks them against the batch's tasks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer, Status, ranked_answer
-from stages.exchange.returned import digest
+from stages.annotation.schema import UNTOUCHED, Answer, ranked_answer
+from stages.exchange.returned import digest, note_on
 from stages.exchange.tools import Problem, ReadOptions, Returned
 from stages.formats.rules import dense
-
-UNUSABLE = frozenset({"cannot_judge", "broken_prompt"})  # flags that take back a ranking given with them
-UNTOUCHED = "order_untouched"
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,6 @@ class Parsed:
 def dense_ranks(raw: Mapping[str, float]) -> dict[str, int]:
     """The places of a tool, lowest is best, as ranks from 1 without gaps."""
     return {name: rank for name, rank in zip(raw, dense(list(raw.values())), strict=True) if rank is not None}
-
-
-def status_of(ranks: Mapping[str, object], flags: Iterable[str]) -> Status:
-    """`flagged` where flags stand alone or say that the ranking is not to be used."""
-    held = set(flags)
-    return "flagged" if held & UNUSABLE or (held and not ranks) else "ranked"
 
 
 def match(parsed: Parsed, batch: Batch, options: ReadOptions, path: Path) -> Returned:
@@ -76,7 +67,7 @@ def match(parsed: Parsed, batch: Batch, options: ReadOptions, path: Path) -> Ret
             place = f"{path}:{judgement.where}" + (f", {error.where}" if error.where else "")
             problems.append(Problem(place, error.problem, error.remedy))
     answers = _settled(kept, ignored)
-    return Returned(answers, problems, dict(+ignored), [*parsed.notes, *_remarks(answers, batch)])
+    return Returned(answers, problems, dict(+ignored), [*note_on(path), *parsed.notes, *_remarks(answers, batch)])
 
 
 def _answer(raw: Answer, batch: Batch, options: ReadOptions, source: Mapping[str, str]) -> Answer:
@@ -92,7 +83,7 @@ def _answer(raw: Answer, batch: Batch, options: ReadOptions, source: Mapping[str
             where=f"task {raw.task_id}",
             remedy="an id was edited in the tool: import the exported tasks there anew",
         )
-    name = options.users.get(str(raw.source.get("annotator_raw", raw.annotator))) or raw.annotator or options.annotator
+    name = options.users.get(raw.source.get("annotator_raw") or "") or options.person(raw.annotator)
     if not name:
         raise DataError("does not say who answered", remedy="name the annotator of this file")
     answer = replace(raw, batch_id=batch.batch_id, annotator=name, source={**raw.source, **source})

@@ -14,14 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Task
+from stages.annotation.schema import FLAGS, Task
+from stages.exchange.cells import letter
 from stages.exchange.judgements import match
 from stages.exchange.label_studio_file import is_one, parse
 from stages.exchange.tools import ExportOptions, ReadOptions, Returned
 from stages.exchange.work import (
-    FLAGS,
     Work,
-    letter,
     open_work,
     shared_order,
     showable,
@@ -71,6 +70,8 @@ REMARKS = """  <Choices name="flags" toName="prompt" choice="multiple" showInlin
 def export(batch: Batch, folder: Path, options: ExportOptions) -> Sequence[Path]:
     """A folder for each of `rankings` and `pairs` with tasks.json, config.xml and project.json, and howto.md."""
     work = open_work(batch, options)
+    if not work:
+        return []
     pairs = [one for one in work if len(one.task.ids) == 2]
     rankings = [one for one in work if len(one.task.ids) > 2]
     largest = max((len(one.task.ids) for one in rankings), default=0)

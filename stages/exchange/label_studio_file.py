@@ -17,9 +17,10 @@ from typing import Any
 
 from pipeline.errors import DataError
 from stages.annotation.schema import Answer
+from stages.annotation.times import written
 from stages.exchange.judgements import Judgement, Parsed
 from stages.exchange.label_studio_results import judged
-from stages.exchange.returned import moment, name_of, read_json, read_rows, read_text, seconds
+from stages.exchange.returned import name_of, read_json, read_rows, read_text, seconds
 from stages.exchange.tools import Problem
 from stages.formats.rules import describe
 
@@ -132,7 +133,7 @@ def _blank(data: Mapping[str, Any], envelope: Mapping[str, Any], person: Any) ->
         task_digest=name_of(data.get("task_digest")),
         shown=_offered(data),
         active_seconds=seconds(envelope.get("lead_time")),
-        submitted_at=moment(envelope.get("updated_at")),
+        submitted_at=written(envelope.get("updated_at")),
         source={"tool": "label-studio", "record_id": name_of(envelope.get("id")), "annotator_raw": user},
     )
 

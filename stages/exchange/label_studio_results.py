@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import DataError
-from stages.annotation.schema import Answer
-from stages.exchange.judgements import UNTOUCHED, dense_ranks, status_of
+from stages.annotation.schema import UNTOUCHED, Answer
+from stages.exchange.judgements import dense_ranks
 from stages.exchange.returned import number
 from stages.formats.rules import describe
 
@@ -35,7 +35,6 @@ def judged(blank: Answer, items: Sequence[Any]) -> Answer:
     texts = [text for _, value in by_type.get("textarea", []) for text in _texts(value.get("text"))]
     return replace(
         answer,
-        status=status_of(answer.ranks, flags),
         ratings={name: {"overall": value} for name, value in ratings.items()},
         flags=flags,
         comment="\n".join(texts),

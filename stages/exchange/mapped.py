@@ -20,8 +20,8 @@ from typing import Any
 from pipeline.errors import DataError, nearest
 from stages.annotation.batch import Batch
 from stages.annotation.schema import Answer
-from stages.exchange.cells import flags_of, moment_of, typed
-from stages.exchange.filled_in import judged, wrong_batch
+from stages.exchange.cells import SKIP, flags_of, moment_of, typed
+from stages.exchange.filled_in import blank, judged, wrong_batch
 from stages.exchange.layouts import LAYOUTS, LONG, Layout, MappedSheet, number_of
 from stages.exchange.table import Headed, Row, fold, headed, read_tables
 from stages.exchange.tools import Problem, ReadOptions, Returned
@@ -48,10 +48,10 @@ def read(path: Path, batch: Batch, options: ReadOptions) -> Returned:
         other = typed(file.cell(row, "batch_id"))
         if other and other != batch.batch_id:
             raise wrong_batch(other, batch, file.place(row, "batch_id"))
-        name = options.annotator or typed(file.cell(row, "annotator"))
+        name = typed(file.cell(row, "annotator"))
         once = () if layout == LONG else (row[0],)  # elsewhere every row is an answer of its own
         groups.setdefault((name, typed(file.cell(row, "task_id")), *once), []).append(row)
-    found = [_take(file, LAYOUTS[layout], str(key[0]), rows) for key, rows in groups.items()]
+    found = [_take(file, LAYOUTS[layout], blank(options, str(key[0])), rows) for key, rows in groups.items()]
     return Returned(
         answers=[one for one in found if isinstance(one, Answer)],
         problems=[one for one in found if isinstance(one, Problem)],
@@ -129,7 +129,7 @@ def _notes(file: MappedSheet, layout: str) -> list[str]:
     return notes
 
 
-def _take(file: MappedSheet, layout: Layout, annotator: str, rows: Sequence[Row]) -> Answer | Problem | str:
+def _take(file: MappedSheet, layout: Layout, empty: Answer, rows: Sequence[Row]) -> Answer | Problem | str:
     """The rows of one answer as that, as a problem, or as the reason why they are none."""
     row = rows[0]
     try:
@@ -144,13 +144,13 @@ def _take(file: MappedSheet, layout: Layout, annotator: str, rows: Sequence[Row]
                 where=file.place(row, "task_id"),
                 remedy="map task_id to the column with our ids (t_...)",
             )
-        answer = _about(file, rows, Answer(task.batch_id, task.task_id, annotator, "ranked"))
+        answer = _about(file, rows, replace(empty, batch_id=task.batch_id, task_id=task.task_id))
         ranks, answer = layout(file, rows, task, answer)
         if status in SKIPPED and not ranks:
-            answer = replace(answer, flags=(*answer.flags, "skip"))
+            answer = replace(answer, flags=(*answer.flags, SKIP))
         if not ranks and not answer.flags:
             return "not answered"
-        answer = replace(answer, task_digest=task.digest, source={"record_id": f"row {row[0]}"})
+        answer = replace(answer, task_digest=task.digest, source={**answer.source, "record_id": f"row {row[0]}"})
         return judged(answer, ranks, task, file.place(row, "flags"))
     except DataError as error:
         return Problem(error.where, error.problem, error.remedy)

@@ -16,19 +16,19 @@ from typing import Any
 
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Answer, Task
-from stages.exchange.judgements import UNTOUCHED, Judgement, Parsed, dense_ranks, match, status_of
-from stages.exchange.returned import moment, name_of, read_json, read_lines, read_rows, read_text, seconds
+from stages.annotation.schema import FLAGS, UNTOUCHED, Answer, Task
+from stages.annotation.times import written
+from stages.exchange.cells import letter
+from stages.exchange.judgements import Judgement, Parsed, dense_ranks, match
+from stages.exchange.returned import name_of, read_json, read_lines, read_rows, read_text, seconds
 from stages.exchange.tools import ExportOptions, Problem, ReadOptions, Returned
 from stages.exchange.work import (
-    FLAGS,
     Work,
     by_size,
-    letter,
     open_work,
+    prompt_text,
     shared_order,
     showable,
-    shown_messages,
     write_lines,
     write_text,
 )
@@ -55,11 +55,13 @@ class Labels:
 def export(batch: Batch, folder: Path, options: ExportOptions) -> Sequence[Path]:
     """A folder `k3`, `k4`, ... for each number of completions with config.yaml and tasks.jsonl; howto.md."""
     work = open_work(batch, options)
-    written = []
+    files = []
     for size, group in by_size(work).items():
-        written.append(write_text(folder / f"k{size}" / "config.yaml", _config(batch, size, group)))
-        written.append(write_lines(folder / f"k{size}" / "tasks.jsonl", [_task(batch, one.task) for one in group]))
-    return [*written, write_text(folder / "howto.md", HOWTO.format(batch=batch.batch_id, tasks=len(work)))]
+        files.append(write_text(folder / f"k{size}" / "config.yaml", _config(batch, size, group)))
+        files.append(write_lines(folder / f"k{size}" / "tasks.jsonl", [_task(batch, one.task) for one in group]))
+    if not files:
+        return []
+    return [*files, write_text(folder / "howto.md", HOWTO.format(batch=batch.batch_id, tasks=len(work)))]
 
 
 def matches(path: Path, head: Any) -> bool:
@@ -142,12 +144,12 @@ def _of_state(task_id: str, pairs: Any, state: Mapping[str, Any], path: Path) ->
     seen = seen if isinstance(seen, dict) else {}
     changes = seen.get("annotation_changes")
     times = (
-        [moment(one.get("timestamp")) for one in changes if isinstance(one, dict)] if isinstance(changes, list) else []
+        [written(one.get("timestamp")) for one in changes if isinstance(one, dict)] if isinstance(changes, list) else []
     )
     total = seconds(seen.get("total_time_ms"))
     return Labels(
         f"task {task_id}", task_id, name_of(state.get("user_id")), labels,
-        started_at=moment(seen.get("session_start")),
+        started_at=written(seen.get("session_start")),
         submitted_at=max((time for time in times if time), default=None),
         active_seconds=total / 1000 if total else None,
     )  # fmt: skip
@@ -165,7 +167,7 @@ def _answer(held: Labels) -> Answer | None:
     comment = held.labels.get("comment", {}).get("text_box")
     read = {"comment", "flags"} | {schema for schema, labels in held.labels.items() if "rank_order" in labels}
     return Answer(
-        "", held.task_id, held.annotator or "", status_of(ranks, flags),
+        "", held.task_id, held.annotator or "", "ranked",
         ranks=dense_ranks(ranks),
         flags=flags,
         comment=comment if isinstance(comment, str) else "",
@@ -216,9 +218,8 @@ def _named(judgement: Judgement, batch: Batch) -> Judgement:
 
 def _task(batch: Batch, task: Task) -> dict[str, Any]:
     order = shared_order(task)
-    prompt = "\n\n".join(f"[{m['role']}]\n{m['content']}" for m in shown_messages(task.messages))
-    texts = [f"{letter(place)}:\n{showable(task.text(name))}" for place, name in enumerate(order)]
-    text = "\n\n\n".join([prompt, *texts])
+    texts = [f"{letter(place)}:\n{task.text(name)}" for place, name in enumerate(order)]
+    text = showable("\n\n\n".join([prompt_text(task.messages), *texts]))
     return {"id": task.task_id, "text": _plain(text), "batch_id": batch.batch_id, "completion_ids": list(order)}
 
 

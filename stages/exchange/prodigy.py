@@ -17,11 +17,12 @@ from typing import Any
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
 from stages.annotation.schema import Answer, Task
+from stages.annotation.times import written
 from stages.exchange.judgements import Judgement, Parsed, match
 from stages.exchange.pairs import Choice, order_of
-from stages.exchange.returned import moment, name_of, read_lines
+from stages.exchange.returned import name_of, read_lines
 from stages.exchange.tools import ExportOptions, Problem, ReadOptions, Returned
-from stages.exchange.work import open_work, showable, shown_messages, write_lines, write_text
+from stages.exchange.work import file_names, open_work, prompt_text, showable, write_lines, write_text
 
 NAME = "prodigy"
 EQUAL = "equal"  # the option for a tie; ids of completions begin with c_
@@ -49,15 +50,17 @@ class Pair:
 
 
 def export(batch: Batch, folder: Path, options: ExportOptions) -> Sequence[Path]:
-    """`<annotator>.jsonl` for each person, in the order of their tasks, and howto.md."""
+    """`<batch>__<annotator>.jsonl` for each person, in the order of their tasks, and howto.md."""
     work = open_work(batch, options)
     left = {(name, one.task.task_id) for one in work for name in one.annotators}
-    written = []
-    for place, annotator in enumerate(dict.fromkeys(name for name, _ in sorted(left)), start=1):
+    files, names = [], file_names(batch)
+    for annotator in dict.fromkeys(name for name, _ in sorted(left)):
         tasks = [task for task, _ in batch.of(annotator) if (annotator, task.task_id) in left]
         rows = [row for task in tasks for row in _pairs(batch, task, annotator)]
-        written.append(write_lines(folder / f"{place:02d}-{_file_name(annotator)}.jsonl", rows))
-    return [*written, write_text(folder / "howto.md", HOWTO.format(batch=batch.batch_id, tasks=len(work)))]
+        files.append(write_lines(folder / f"{names[annotator]}.jsonl", rows))
+    if not files:
+        return []
+    return [*files, write_text(folder / "howto.md", HOWTO.format(batch=batch.batch_id, tasks=len(work)))]
 
 
 def matches(path: Path, head: Any) -> bool:
@@ -126,7 +129,7 @@ def _pair(row: Any, where: str) -> Pair:
         (sides[0], sides[1]),
         chosen=verdict == "accept" and bool(accepted),
         winner=won[0] if len(won) == 1 else None,
-        at=moment(row.get("_timestamp")),
+        at=written(row.get("_timestamp")),
     )
 
 
@@ -167,7 +170,7 @@ def _answer(pairs: Sequence[Pair]) -> tuple[Answer | None, str]:
 
 
 def _pairs(batch: Batch, task: Task, annotator: str) -> list[dict[str, Any]]:
-    prompt = "\n\n".join(f"[{m['role']}]\n{m['content']}" for m in shown_messages(task.messages))
+    prompt = showable(prompt_text(task.messages))
     rows = []
     for pair in combinations(sorted(task.ids), 2):
         left, right = pair if _coin(annotator, *pair) else pair[::-1]
@@ -188,10 +191,6 @@ def _coin(annotator: str, first: str, second: str) -> bool:
     """Heads or tails, the same again for the same pair and person."""
     text = f"{annotator}#{first}#{second}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).digest()[0] % 2 == 0
-
-
-def _file_name(annotator: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in annotator)[:60]
 
 
 HOWTO = """# Batch {batch} in Prodigy

@@ -7,36 +7,25 @@ import hashlib
 import io
 import json
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError
+from stages.exchange.table import decoded, read_bytes
 
 AGAIN = "export it again from the tool, and send the file as it is"
 LONGEST_CELL = 2**30  # characters; the csv module's own limit is shorter than a task of long texts
 
 
 def read_text(path: Path) -> str:
-    """The file as text, without the mark that some programs put before UTF-8."""
-    data = read_bytes(path)
-    if (at := data.find(0)) >= 0:
-        raise DataError(f"has a NUL at {_place(data, at)}; text is needed", where=str(path), remedy=AGAIN)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 at {_place(data, error.start)}", where=str(path), remedy=AGAIN) from error
+    """The file as text, without a mark at its beginning; in the encodings in which a spreadsheet saves it, too."""
+    return decoded(path, read_bytes(path))[0]
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's bytes; DataError where there are none."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=str(path), remedy="check the path") from error
-    if not data.strip():
-        raise DataError("is empty", where=str(path), remedy=AGAIN)
-    return data
+def note_on(path: Path) -> list[str]:
+    """What is to be said of the file's encoding, if anything."""
+    note = decoded(path, read_bytes(path))[1]
+    return [note] if note else []
 
 
 def digest(path: Path) -> str:
@@ -64,6 +53,8 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise DataError(f"is no CSV file, or a torn one ({error})", where=str(path), remedy=AGAIN) from error
     finally:
         csv.field_size_limit(before)
+    if not rows:
+        raise DataError("is empty", where=str(path), remedy=AGAIN)
     header, found = rows[0], []
     for number, cells in enumerate(rows[1:], start=2):
         if cells and len(cells) != len(header):
@@ -85,21 +76,6 @@ def parsed(text: str, where: str, *, first_line: int) -> Any:
         raise DataError(f"is no JSON, or is torn, at {place} ({error.msg})", where=where, remedy=AGAIN) from error
     except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
         raise DataError(f"is JSON that cannot be read ({error})", where=where, remedy=AGAIN) from error
-
-
-def moment(value: Any) -> str | None:
-    """A tool's time, text or seconds since 1970, as ISO 8601 in UTC with microseconds, so that text sorts as time."""
-    try:
-        if isinstance(value, str):
-            at = datetime.fromisoformat(value)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            at = datetime.fromtimestamp(value, UTC)
-        else:
-            return None
-        at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
-        return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def number(value: Any) -> float | None:
@@ -127,7 +103,3 @@ def name_of(value: Any) -> str | None:
         return str(value).strip() or None
     except ValueError:  # an integer of thousands of digits
         return None
-
-
-def _place(data: bytes, at: int) -> str:
-    return f"line {data.count(10, 0, at) + 1}, byte {at}"

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import DataError, nearest
 from stages.annotation.batch import Batch
-from stages.annotation.schema import Task
+from stages.annotation.schema import FLAGS
 from stages.exchange import cells
 from stages.exchange.tools import ExportOptions
+from stages.exchange.work import prompt_text
 from stages.formats.records import canonical
 
 COLUMNS = ("task_no", "prompt", "answer", "text", "rank", "comment", "flag", "task_id", "completion_id", "row_check",
@@ -27,7 +26,7 @@ HOW_TO = (
     "How to fill this in",
     "Each task is a prompt and several answers, one a row. Rank the answers of a task in the column 'rank':",
     "1 is the best, 2 the next, and so on. Equal numbers are a tie. Leave the cell empty where you cannot rank.",
-    f"'flag' may say {', '.join(cells.FLAGS[:-1])}, or skip to pass over the task. 'comment' is free text.",
+    f"'flag' may say {', '.join(FLAGS)}, or skip to pass over the task. 'comment' is free text.",
     "You may stop at any time: tasks without a rank are taken as not done. Rows may be sorted.",
     "Please leave all other columns as they are: they say which answer a row is.",
 )
@@ -48,39 +47,16 @@ def lines(batch: Batch, annotator: str, options: ExportOptions) -> Iterator[Line
     for number, (task, shown) in enumerate(left, start=1):
         for position, name in enumerate(shown):
             ids = (str(number), cells.letter(position), task.task_id, name)
-            texts = {"prompt": prompt_text(task), "text": task.text(name)}
+            texts = {"prompt": prompt_text(task.messages), "text": task.text(name)}
             values = {**texts, **dict(zip(("task_no", "answer", "task_id", "completion_id"), ids, strict=True))}
             values |= {"row_check": row_check(batch, *ids), "batch_id": batch.batch_id, "annotator": annotator}
             yield Line(number, len(shown), {column: values.get(column, "") for column in COLUMNS})
-
-
-def prompt_text(task: Task) -> str:
-    """The messages as one text; a single user message without its role."""
-    if len(task.messages) == 1:
-        return str(task.messages[0].get("content", ""))
-    return "\n\n".join(f"[{message.get('role')}]\n{message.get('content', '')}" for message in task.messages)
 
 
 def row_check(batch: Batch, *ids: str) -> str:
     """r_ and 8 hex digits of an HMAC over what says which row this is: bare digits would be taken for a number."""
     text = canonical((batch.batch_id, *ids)).encode("utf-8", "surrogatepass")
     return "r_" + hmac.new(batch.digest.encode(), text, hashlib.sha256).hexdigest()[:8]
-
-
-def wanted_annotators(batch: Batch, options: ExportOptions) -> list[str]:
-    """Whose files to write; DataError for somebody whom the batch does not know."""
-    for name in options.annotators:
-        if name not in batch.annotators:
-            raise DataError(f"no task is for '{name}'", where="annotators", remedy=nearest(name, batch.annotators))
-    return list(options.annotators) or batch.annotators
-
-
-def file_name(batch: Batch, annotator: str, suffix: str) -> str:
-    """<batch>__<annotator><suffix>; a name that no file can have is followed by a piece of its hash."""
-    plain = re.sub(r"[^\w.-]+", "_", annotator)[:60]
-    if plain != annotator:
-        plain += "-" + hashlib.sha256(annotator.encode("utf-8", "surrogatepass")).hexdigest()[:6]
-    return f"{batch.batch_id}__{plain}{suffix}"
 
 
 def has_our_columns(titles: Sequence[str]) -> bool:

@@ -15,9 +15,10 @@ from typing import Any
 from stages.annotation.batch import Batch
 from stages.exchange import filled_in
 from stages.exchange.cells import guarded, visible
-from stages.exchange.sheet import COLUMNS, Line, file_name, has_our_columns, lines, wanted_annotators
+from stages.exchange.sheet import COLUMNS, Line, has_our_columns, lines
 from stages.exchange.table import fold, read_tables
 from stages.exchange.tools import ExportOptions, ReadOptions, Returned
+from stages.exchange.work import file_names, wanted_annotators
 
 NAME = "csv"
 
@@ -26,7 +27,8 @@ def export(batch: Batch, folder: Path, options: ExportOptions) -> Sequence[Path]
     """A file for each annotator who has tasks left."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = {name: list(lines(batch, name, options)) for name in wanted_annotators(batch, options)}
-    return [_write(folder / file_name(batch, name, ".csv"), own) for name, own in rows.items() if own]
+    names = file_names(batch)
+    return [_write(folder / f"{names[name]}.csv", own) for name, own in rows.items() if own]
 
 
 def matches(path: Path, head: Any) -> bool:

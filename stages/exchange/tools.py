@@ -32,6 +32,11 @@ class ReadOptions:
     users: Mapping[str, str] = field(default_factory=dict)  # a tool's user id -> the annotator's name
     annotator: str | None = None  # whose file it is, where the file does not say
 
+    def person(self, said: str) -> str:
+        """Whom the file means by `said`, which is empty where it does not say; empty where nobody does."""
+        name = said or self.annotator or ""
+        return self.users.get(name, name)
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -1,7 +1,7 @@
-"""What goes into a tool that everybody shares: the tasks still to be done, and texts as such a tool can show them.
+"""What goes out to people: whose tasks are still to be done, the prompt as they read it, and the files' names.
 
-These tools show a task to everybody in one order. It is that of the sorted ids: ids are keyed hashes, so this is a
-shuffle of its own for each task, and whoever reads the answers can work it out again.
+Tools that everybody shares show a task to everybody in one order. It is that of the sorted ids: ids are keyed hashes,
+so this is a shuffle of its own for each task, and whoever reads the answers can work it out again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from pipeline.errors import DataError, nearest
 from stages.annotation.batch import Batch
@@ -19,12 +18,6 @@ from stages.annotation.schema import Task
 from stages.exchange.tools import ExportOptions
 from stages.formats.records import Message
 
-FLAGS = MappingProxyType({
-    "all_bad": "All are bad",
-    "unsafe": "Unsafe prompt or answer",
-    "broken_prompt": "The prompt is broken",
-    "cannot_judge": "I cannot judge this",
-})  # fmt: skip
 UNSHOWABLE = re.compile("[\x00\ud800-\udfff]")  # NUL and halves of surrogate pairs: databases refuse them
 
 
@@ -36,20 +29,36 @@ class Work:
     annotators: tuple[str, ...]
 
 
-def open_work(batch: Batch, options: ExportOptions) -> list[Work]:
-    """The tasks that somebody is still to answer, in the batch's order; DataError for a stranger and for nothing."""
+def wanted_annotators(batch: Batch, options: ExportOptions) -> list[str]:
+    """Whose files to write; DataError for somebody whom the batch does not know."""
+    known = batch.annotators
     for name in options.annotators:
-        if name not in batch.annotators:
-            raise DataError(f"no task is for '{name}'", where="annotators", remedy=nearest(name, batch.annotators))
-    asked = set(options.annotators or batch.annotators)
+        if name not in known:
+            raise DataError(f"no task is for '{name}'", where="--annotator", remedy=nearest(name, known))
+    return list(options.annotators) or known
+
+
+def file_names(batch: Batch) -> dict[str, str]:
+    """Annotator -> file name without its ending, of letters that every system takes, no two alike."""
+    names: dict[str, str] = {}
+    for annotator in batch.annotators:
+        name = stem = f"{batch.batch_id}__{re.sub(r'[^A-Za-z0-9@._-]', '_', annotator)[:80]}"
+        number = 2
+        while name.casefold() in {taken.casefold() for taken in names.values()}:
+            name, number = f"{stem}-{number}", number + 1
+        names[annotator] = name
+    return names
+
+
+def open_work(batch: Batch, options: ExportOptions) -> list[Work]:
+    """The tasks that somebody is still to answer, in the batch's order."""
+    asked = set(wanted_annotators(batch, options))
     found: dict[str, list[str]] = {}
     for assignment in batch.assignments:
         person, task_id = assignment.annotator, assignment.task_id
         if person in asked and (person, task_id) not in options.exclude_done:
             found.setdefault(task_id, []).append(person)
     work = [Work(task, tuple(found[task.task_id])) for task in batch.tasks if task.task_id in found]
-    if not work:
-        raise DataError("there is nothing left to answer", where=batch.batch_id, remedy="export for others, or import")
     for one in work:
         _check_ids(one.task)
     return work
@@ -66,22 +75,24 @@ def shared_order(task: Task) -> tuple[str, ...]:
     return tuple(sorted(task.ids))
 
 
-def letter(place: int) -> str:
-    """A, B, ... Z, AA, AB, ... for 0, 1, ..."""
-    return (letter(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)
+def message_text(message: Message) -> str:
+    """What people read of a message; calls of tools and parts that are not text as JSON."""
+    content, calls = message.get("content"), message.get("tool_calls")
+    parts = content if isinstance(content, list) else [content]
+    texts = [_part(part) for part in parts if part is not None]
+    return "\n".join([*texts, _json(calls)] if calls else texts)
+
+
+def prompt_text(messages: Sequence[Message]) -> str:
+    """All messages as one text; a lone one without its role."""
+    if len(messages) == 1:
+        return message_text(messages[0])
+    return "\n\n".join(f"[{message.get('role', '')}]\n{message_text(message)}" for message in messages)
 
 
 def shown_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """Role and text of each message; calls of tools and parts that are not text as JSON."""
-    shown = []
-    for message in messages:
-        content = message.get("content")
-        parts = content if isinstance(content, list) else [content]
-        texts = [_part(part) for part in parts if part is not None]
-        if message.get("tool_calls"):
-            texts.append(json.dumps(message["tool_calls"], ensure_ascii=False, default=str))
-        shown.append({"role": str(message.get("role", "")), "content": showable("\n".join(texts))})
-    return shown
+    """Role and text of each message, as a tool with a page for conversations takes them."""
+    return [{"role": str(message.get("role", "")), "content": showable(message_text(message))} for message in messages]
 
 
 def showable(text: str) -> str:
@@ -111,7 +122,11 @@ def _part(part: object) -> str:
         return part
     if isinstance(part, dict) and isinstance(part.get("text"), str):
         return str(part["text"])
-    return json.dumps(part, ensure_ascii=False, default=str)
+    return _json(part)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
 
 
 def _check_ids(task: Task) -> None:

@@ -17,10 +17,11 @@ from typing import Any
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
 from stages.exchange import filled_in
-from stages.exchange.cells import CELL_LIMIT, FLAGS, cut, typed, units, visible
-from stages.exchange.sheet import COLUMNS, FILLED_IN, HOW_TO, Line, file_name, lines, wanted_annotators
+from stages.exchange.cells import CELL_LIMIT, FLAG_WORDS, cut, typed, units, visible
+from stages.exchange.sheet import COLUMNS, FILLED_IN, HOW_TO, Line, lines
 from stages.exchange.table import META, ZIP, Table, read_tables
 from stages.exchange.tools import ExportOptions, ReadOptions, Returned
+from stages.exchange.work import file_names, wanted_annotators
 
 NAME = "xlsx"
 SCHEMA = "pref.sheet/1"
@@ -35,7 +36,8 @@ def export(batch: Batch, folder: Path, options: ExportOptions) -> Sequence[Path]
     wanted = {name: list(lines(batch, name, options)) for name in wanted_annotators(batch, options)}
     rows = {name: [_fitting(line, options) for line in own] for name, own in wanted.items() if own}
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(folder / file_name(batch, name, ".xlsx"), batch, name, own) for name, own in rows.items()]
+    names = file_names(batch)
+    return [_write(folder / f"{names[name]}.xlsx", batch, name, own) for name, own in rows.items()]
 
 
 def matches(path: Path, head: Any) -> bool:
@@ -147,5 +149,5 @@ def _check_as_typed(sheet: Any, rows: Sequence[Line]) -> None:
         }  # fmt: skip
         sheet.data_validation(first, rank, last, rank, rule)
         first = last + 1
-    words = {"validate": "list", "source": list(FLAGS), "ignore_blank": True, "error_type": "warning"}
+    words = {"validate": "list", "source": list(FLAG_WORDS), "ignore_blank": True, "error_type": "warning"}
     sheet.data_validation(1, flag, max(len(rows), 1), flag, words)

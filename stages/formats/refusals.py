@@ -60,12 +60,12 @@ REFUSALS = (
     Refusal(
         _has("annotations", "data"),
         "is an export of Label Studio: annotators' work on tasks, not yet rankings",
-        "import it as annotations; what that writes can be used here",
+        "import it with `posttune collect import RECIPE FILE`; the rows that it writes can be used here",
     ),
     Refusal(
         _is_argilla,
         "is an export of Argilla: annotators' work on records, not yet rankings",
-        "import it as annotations; what that writes can be used here",
+        "import it with `posttune collect import RECIPE FILE`; the rows that it writes can be used here",
     ),
     Refusal(
         _has("turns", "category"),

@@ -9,6 +9,7 @@ from agreement_cases import answer, batch, tasks
 from pipeline.errors import DataError
 from stages.agreement.agreement import pairwise, pairwise_apart
 from stages.agreement.judged import Judged, agreement, by_task, check_tasks, meetings, newest, pair_wins
+from stages.annotation.schema import UNUSABLE
 
 A, B, C = made = tasks(3, 3)
 NAN = np.nan
@@ -43,6 +44,18 @@ def test_later_answer_stands_when_an_import_kept_both():
     early = answer(A, "ann", 1, 2, 3, submitted_at="2026-11-01T00:00:00Z")
     late = answer(A, "ann", 3, 2, 1, submitted_at="2026-11-02T00:00:00Z")
     assert newest([late, early]) == [late]
+
+
+def test_later_answer_stands_when_times_are_in_two_zones():
+    early = answer(A, "ann", 1, 2, 3, submitted_at="2026-11-02T10:00:00+09:00")
+    late = answer(A, "ann", 3, 2, 1, submitted_at="2026-11-02T02:00:00Z")
+    assert newest([late, early]) == [late]
+
+
+def test_ranking_is_not_laid_out_when_its_flag_says_that_it_means_nothing():
+    given = [answer(A, "ann", 1, 2, 3), *(answer(A, flag, 3, 2, 1, flags=(flag,)) for flag in (*UNUSABLE, "unsafe"))]
+    (found,) = by_task(batch(made), given)
+    assert found.annotators == ("ann", "unsafe")
 
 
 @pytest.mark.parametrize(("wrong", "problem"), [

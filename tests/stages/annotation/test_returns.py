@@ -74,7 +74,7 @@ def test_same_answer_from_another_file_is_a_duplicate(office):
     second, _ = office.orders("b.csv", ("ann1", 1, "A > B > C", "2026-11-02T10:00:00Z"))
     office.take(first, **how)
     assert office.take(second, **how).files[0].counts == {"duplicate": 1}
-    assert [one.submitted_at for one in read_answers(office.answers)] == ["2026-11-01T10:00:00Z"]
+    assert [one.submitted_at for one in read_answers(office.answers)] == ["2026-11-01T10:00:00.000000Z"]
 
 
 @pytest.mark.parametrize("names", [("old", "new"), ("new", "old")])
@@ -267,6 +267,22 @@ def test_answer_is_refused_when_a_name_fits_two_annotators(tmp_path):
     path, how = office.orders("a.csv", ("ann", 0, "A>B", ""), ("Ann", 1, "A>B", ""))
     (problem,) = office.take(path, **how).problems
     assert problem.problem == "'ann' may be Ann or ANN"
+
+
+def test_name_in_the_alias_map_is_that_of_the_batch_when_only_its_spelling_differs(tmp_path):
+    office = Office(tmp_path, made_up_batch(annotators=["ann", "ben"]))
+    path, how = office.orders("a.csv", ("7", 0, "A>B", ""), ("ANN", 1, "A>B>C", ""), ("ben", 2, "A>B>C>D", ""))
+    report = office.take(path, **how, aliases={"7": "Ann"})
+    assert report.problems == []
+    assert [one.annotator for one in read_answers(office.answers)] == ["ann", "ann", "ben"]
+
+
+def test_alias_map_is_refused_when_its_name_fits_two_annotators(tmp_path):
+    office = Office(tmp_path, made_up_batch(annotators=["Ann", "ANN"]))
+    path, how = office.orders("a.csv", ("7", 0, "A>B", ""))
+    with pytest.raises(DataError, match="'ann' may be Ann or ANN") as error:
+        office.take(path, **how, aliases={"7": "ann"})
+    assert error.value.where == "--aliases"
 
 
 def test_name_that_the_batch_does_not_know_is_taken_and_told(office):

@@ -70,9 +70,9 @@ def test_annotator_is_named_when_answers_took_less_than_reading_takes(tmp_path):
     ]
 
 
-def test_least_seconds_are_two_and_a_fifteenth_a_word():
-    task = made_up_batch([["one two three", "four five six " * 19]]).tasks[0]
-    assert math.isclose(least_seconds(task), 2 + 60 / 15)
+def test_least_seconds_are_two_and_a_fifteenth_a_word_of_prompt_and_completions():
+    task = made_up_batch([["one two three", "four five six " * 19]], questions=["word " * 30]).tasks[0]
+    assert math.isclose(least_seconds(task), 2 + (30 + 60) / 15)
 
 
 @pytest.mark.parametrize("count, size", [(4, 3), (200, 3), (12, 2)])

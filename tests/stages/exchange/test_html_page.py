@@ -46,7 +46,7 @@ def test_page_leaves_out_what_is_done(tmp_path: Path) -> None:
 
 
 def test_page_is_refused_when_the_annotator_has_no_task(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no task is assigned to annotator 'ann3'"):
+    with pytest.raises(DataError, match="no task is for 'ann3'"):
         export(made_up_batch(), tmp_path, ExportOptions(annotators=["ann3"]))
 
 

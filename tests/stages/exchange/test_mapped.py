@@ -9,6 +9,7 @@ from people import Office, ranks_of
 
 from pipeline.errors import DataError
 from stages.annotation.returns import read_answers
+from stages.exchange import mapped
 from stages.exchange.tools import ReadOptions
 
 WIDE = {"annotator": "WorkerId", "task_id": "Input.task_id", "rank.{label}": "Answer.rank_{label}"}
@@ -121,7 +122,7 @@ def test_time_seconds_status_flags_and_comment_are_read(office):
         "status": "state", "flags": "tags", "comment": "said",
     }))  # fmt: skip
     first, third = read_answers(office.answers)
-    assert (first.submitted_at, first.active_seconds, first.flags) == ("2026-11-23T18:00:00Z", 12.5, ("unsafe",))
+    assert (first.submitted_at, first.active_seconds, first.flags) == ("2026-11-23T18:00:00.000000Z", 12.5, ("unsafe",))
     assert (third.status, third.skip_reason) == ("skipped", "cannot read it")
     assert report.files[0].ignored == {"status rejected": 1, "not answered": 1}
     assert report.files[0].total == 4
@@ -157,6 +158,18 @@ def test_map_is_refused_when_it_cannot_be_meant(office, columns, words):
     with pytest.raises(DataError) as error:
         office.take(back, **read(columns))
     assert words in str(error.value) and error.value.remedy
+
+
+@pytest.mark.parametrize("options, names", [
+    ({}, ["w7", ""]), ({"annotator": "ben"}, ["w7", "ben"]), ({"users": {"w7": "ann2"}}, ["ann2", ""]),
+    ({"annotator": "w7", "users": {"w7": "ann2"}}, ["ann2", "ann2"]),
+])  # fmt: skip
+def test_name_of_a_row_is_its_own_then_the_one_given_and_looked_up_among_the_users(office, options, names):
+    two, three = (task.task_id for task in office.batch.tasks)
+    back = office.write([["who", "task", "choice"], ["w7", two, "A>B"], ["", three, "A>B>C"]])
+    columns = {"annotator": "who", "task_id": "task", "ranking": "choice"}
+    read = mapped.read(back, office.batch, ReadOptions(columns=columns, **options))
+    assert [answer.annotator for answer in read.answers] == names
 
 
 def test_file_is_refused_when_a_row_is_of_another_batch(office):

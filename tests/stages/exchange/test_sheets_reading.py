@@ -10,6 +10,7 @@ from made_up_batch import made_up_batch
 from people import Office, ranks_of
 
 from pipeline.errors import DataError
+from stages.annotation.returns import read_answers
 from stages.exchange.tools import ReadOptions
 
 
@@ -91,8 +92,6 @@ def test_file_is_read_in_the_delimiter_and_encoding_of_any_spreadsheet(office, d
     rows[1][5] = "très bien, merci; oui"
     back = office.write(rows, encoding=encoding, delimiter=delimiter)
     assert ranked(office, back) == [1, 2, 3]
-    from stages.annotation.returns import read_answers
-
     assert read_answers(office.answers)[0].comment == "très bien, merci; oui"
 
 
@@ -123,8 +122,6 @@ def test_flag_comment_and_skip_are_read(office):
     rows = with_ranks(office, "", "", "")
     rows[1][5], rows[2][6], rows[3][6] = "too short", "Skip", "Broken prompt; UNSAFE"
     office.take(office.write(rows))
-    from stages.annotation.returns import read_answers
-
     (answer,) = read_answers(office.answers)
     assert (answer.status, answer.skip_reason, answer.ranks) == ("skipped", "too short", {})
     assert answer.flags == ("broken_prompt", "unsafe")
@@ -174,6 +171,31 @@ def test_task_is_refused_when_nobody_says_whose_it_is(office):
     (problem,) = office.take(office.write(rows)).problems
     assert "says no annotator" in problem.problem
     assert ranked(office, office.write(rows), read=ReadOptions(annotator="ann1")) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("file", ["csv", "xlsx"])
+def test_name_in_the_file_counts_when_another_is_given_for_files_without_one(office, file):
+    typed = dict(zip(office.letters, (1, 2, 3), strict=True))
+    back = office.filled_csv(typed) if file == "csv" else office.filled_xlsx(typed)
+    office.take(back, read=ReadOptions(annotator="ben"))
+    assert [answer.annotator for answer in read_answers(office.answers)] == ["ann1"]
+
+
+@pytest.mark.parametrize("file", ["csv", "xlsx"])
+def test_name_in_the_file_is_looked_up_when_users_are_given(office, file):
+    typed = dict(zip(office.letters, (1, 2, 3), strict=True))
+    back = office.filled_csv(typed) if file == "csv" else office.filled_xlsx(typed)
+    office.take(back, read=ReadOptions(users={"ann1": "Ann of Berlin"}))
+    (answer,) = read_answers(office.answers)
+    assert (answer.annotator, answer.source["annotator_raw"]) == ("Ann of Berlin", "ann1")
+
+
+def test_ranking_is_kept_and_flagged_when_it_cannot_be_judged(office):
+    rows = with_ranks(office, "1", "2", "3")
+    rows[1][6] = "Cannot judge"
+    assert ranked(office, office.write(rows)) == [1, 2, 3]
+    (answer,) = read_answers(office.answers)
+    assert (answer.status, answer.flags) == ("flagged", ("cannot_judge",))
 
 
 def bomb(size):

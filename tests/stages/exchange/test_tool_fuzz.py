@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tool_pages
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tool_batch import batch_of
 
@@ -82,6 +82,7 @@ def test_reader_answers_when_bytes_were_changed(name, data):
 
 @pytest.mark.parametrize("name", TOOLS)
 @given(noise=st.binary(max_size=200) | st.text(max_size=200).map(lambda t: t.encode("utf-8", "replace")))
+@example(noise=b"\xef\xbb\xbf")  # the mark before UTF-8, and nothing after it
 @settings(max_examples=60, deadline=None)
 def test_reader_answers_when_the_file_is_noise(name, noise):
     read(name, noise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tool_batch import batch_of, dense
 
 from pipeline.errors import DataError
 from stages.exchange import argilla, label_studio, potato, prodigy
+from stages.exchange.lookup import exporter
 from stages.exchange.tools import EXPORTS, READERS, ExportOptions, ReadOptions
 
 TOOLS = {"label-studio": label_studio, "argilla": argilla, "potato": potato, "prodigy": prodigy}
@@ -116,16 +118,28 @@ def test_export_leaves_out_a_task_when_all_are_done_with_it(name, tmp_path):
     assert done not in everything and open_ in everything
 
 
-@pytest.mark.parametrize("name", TOOLS)
-@pytest.mark.parametrize("options, problem", [
-    (ExportOptions(annotators=("an1",)), "did you mean 'ann1'"),
-    (ExportOptions(exclude_done=frozenset((p, t.task_id) for p in PEOPLE for t in batch_of(3).tasks)), "nothing left"),
-])  # fmt: skip
-def test_export_is_refused_when_there_is_nobody_or_nothing(name, options, problem, tmp_path):
-    with pytest.raises(DataError) as error:
-        TOOLS[name].export(batch_of(3), tmp_path, options)
-    assert problem in str(error.value)
+@pytest.mark.parametrize("name", EXPORTS)
+def test_export_is_refused_when_the_batch_does_not_know_the_annotator(name, tmp_path):
+    with pytest.raises(DataError, match="no task is for 'an1'") as error:
+        exporter(name)(batch_of(3), tmp_path, ExportOptions(annotators=("an1",)))
+    assert (error.value.where, list(tmp_path.iterdir())) == ("--annotator", [])
+    assert "did you mean 'ann1'" in error.value.remedy
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_export_writes_nothing_when_nothing_is_left_to_answer(name, tmp_path):
+    batch = batch_of(3, 2)
+    done = frozenset((person, task.task_id) for person in PEOPLE for task in batch.tasks)
+    assert list(exporter(name)(batch, tmp_path, ExportOptions(exclude_done=done))) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["html", "csv", "xlsx", "prodigy"])
+def test_files_differ_whatever_the_system_makes_of_their_names(name, tmp_path):
+    batch = batch_of(2, people=("../a", ".._a", ".._A", "a:b", "Ünal"))
+    files = [path for path in exporter(name)(batch, tmp_path, ExportOptions()) if path.name != "howto.md"]
+    assert len({path.name.casefold() for path in files}) == 5
+    assert all(path.parent == tmp_path and re.fullmatch(r"[A-Za-z0-9@._-]+", path.name) for path in files)
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -10,9 +10,10 @@ import tool_pages
 from tool_batch import batch_of
 
 from pipeline.errors import DataError
+from stages.annotation.schema import FLAGS
 from stages.exchange import label_studio
+from stages.exchange.lookup import reader_of
 from stages.exchange.tools import ExportOptions, ReadOptions
-from stages.exchange.work import FLAGS
 
 BATCH = batch_of(3, 2)
 THREE, TWO = BATCH.tasks
@@ -55,6 +56,20 @@ def test_tiers_are_ordered_by_number_when_there_are_ten(tmp_path):
     assert only(read(tmp_path, [tiers(tier_10=[A], tier_2=[B], tier_1=[C])])).ranks == {C: 1, B: 2, A: 3}
 
 
+def test_csv_is_read_when_a_spreadsheet_saved_it_in_its_own_encoding(tmp_path):
+    comment = item("textarea", "comment", text=["tr\u00e8s bien"])
+    read(tmp_path, [tiers(tier_1=[B], tier_2=[A, C]), comment], created_at="2026-11-23T17:57:00Z")
+    export = tool_pages.as_csv(tool_pages.as_json_min(tmp_path / "export.json"))
+    text = export.read_text("utf-8")
+    for encoding, notes in (("cp1252", 1), ("utf-16", 0)):
+        saved = tmp_path / f"{encoding}.csv"
+        saved.write_text(text, encoding)
+        assert reader_of(saved, None, {})[1] is label_studio
+        returned = label_studio.read(saved, BATCH, ReadOptions())
+        assert (only(returned).comment, only(returned).ranks) == ("tr\u00e8s bien", {B: 1, A: 2, C: 2})
+        assert sum("Windows-1252" in note for note in returned.notes) == notes
+
+
 def test_completion_is_not_ranked_when_it_was_left_where_it_was(tmp_path):
     answer = only(read(tmp_path, [item("ranker", "rank", ranker={"_": [A], "tier_1": [C], "tier_2": [B]})]))
     assert (answer.ranks, answer.status) == ({C: 1, B: 2}, "partial")
@@ -72,8 +87,8 @@ def test_answer_keeps_who_when_and_how_long_when_submitted(tmp_path):
 
 
 @pytest.mark.parametrize("flags, ranked, status", [
-    (["all_bad"], False, "flagged"), (["all_bad"], True, "ranked"), (["cannot_judge"], True, "flagged"),
-    (["broken_prompt"], False, "flagged"), ([], False, "skipped"),
+    (["all_bad"], False, "flagged"), (["all_bad"], True, "flagged"), (["unsafe"], True, "ranked"),
+    (["cannot_judge"], True, "flagged"), (["broken_prompt"], False, "flagged"), ([], False, "skipped"),
 ])  # fmt: skip
 def test_status_follows_the_flags_when_a_task_was_flagged(flags, ranked, status, tmp_path):
     result = [tiers(tier_1=[A], tier_2=[B, C]) if ranked else tiers(tier_1=[])]

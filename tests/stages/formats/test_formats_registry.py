@@ -60,6 +60,13 @@ def test_find_says_what_rows_are_when_their_layout_is_known_and_not_read(row, pr
     assert caught.value.problem.startswith(problem) and caught.value.remedy
 
 
+@pytest.mark.parametrize("row", [{"annotations": [], "data": {}}, {"fields": {}, "responses": {}, "suggestions": {}}])
+def test_find_names_the_command_when_rows_are_annotators_work(row):
+    with pytest.raises(DataError) as caught:
+        find([row])
+    assert "posttune collect import RECIPE FILE" in caught.value.remedy
+
+
 @pytest.mark.parametrize("column", ["response", "answer", "completion_a", "response_1", "output_2", "summaries"])
 def test_row_is_no_prompt_when_it_holds_an_answer_under_any_name(column):
     with pytest.raises(DataError, match="fit no known format"):
