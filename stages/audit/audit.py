@@ -24,6 +24,7 @@ from stages.audit.config import Config
 from stages.audit.copies import row_text
 from stages.audit.ledger import FINDINGS, Finding, Ledger, Severity
 from stages.audit.minhash import Windows
+from stages.audit.place import claim, write_summary
 from stages.audit.row_by_row import looked_at
 from stages.audit.rows import Refusal, Row, read
 from stages.audit.seen import Check, Seen, Settings
@@ -87,7 +88,8 @@ def command(
     `options`: folder (for what is written), max_lengths, threshold, skip, seed, fix, fail_on.
     """
     folder = Path(options["folder"])
-    folder.mkdir(parents=True, exist_ok=True)
+    copies = [f"{source.name}.jsonl" for source in sources] if options["fix"] else []
+    files = claim(folder, [*sources, *against], copies)
     settings = Settings(options["max_lengths"], options["threshold"], model, options["seed"])
     given = [(source, False) for source in sources] + [(source, True) for source in against]
     audited = audit(given, settings, folder, skip=options["skip"], say=say)
@@ -95,8 +97,7 @@ def command(
     num_written = 0
     if changes is not None:
         num_written = _write(audited, lambda row: folder / f"{row.source.name}.jsonl", changes, fix=True)
-    summary = report.summary(audited, num_written, changes)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+    write_summary(folder, files, report.summary(audited, num_written, changes))
     for line in report.lines(audited):
         say(line)
     say(f"all findings: {audited.ledger.path}")

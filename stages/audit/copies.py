@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 
 from pipeline.contract import Table
+from stages.audit import parts
 from stages.audit.ledger import Add
 from stages.audit.minhash import Index, Verifier, squeezed
 from stages.audit.rows import Row
@@ -23,7 +25,11 @@ class ExactDuplicates(Check):
 
 
 class NearDuplicates(Check):
-    """Rows that differ from an earlier one in a few words, in case, white space or punctuation."""
+    """Rows that differ from an earlier one in a few words, in case, white space or punctuation.
+
+    The prompt must be near, and so must each answer, by itself: another question on one long passage is no copy, nor
+    is another answer to one prompt. Nor is another preference among the same answers.
+    """
 
     def __init__(self, seen: Seen) -> None:
         super().__init__(seen)
@@ -38,14 +44,15 @@ class NearDuplicates(Check):
         # Equal texts with other ranks are a contradiction, or another annotator's opinion.
         pairs = self.seen.apart(self._index.pairs(), self.seen.texts)
         pairs = [(i, j) for i, j in pairs if i not in copies and j not in copies]
-        self._verifier = Verifier(pairs, self.seen.windows, self.seen.settings.threshold)
+        similarity = partial(parts.similarity, self.seen.windows, self.seen.settings.threshold)
+        self._verifier = Verifier(pairs, similarity, self.seen.settings.threshold)
         self._index = Index(self.seen.windows)  # the bands are not needed any more
         return self._verifier.wanted
 
     def look(self, row: Row, add: Add) -> None:
         if row.index not in self._verifier.wanted:
             return
-        for other, similarity in self._verifier.look(row.index, row_text(row)):
+        for other, similarity in self._verifier.look(row.index, parts.of(row)):
             split = ", and lies on the other side of the split" if self.seen.side(other) != row.side else ""
             message = f"is nearly a copy of an earlier row (similarity {similarity:.2f}){split}"
             add(self.seen.finding("warning", "near_duplicate", row.index, [other], message))
@@ -72,7 +79,8 @@ class Leakage(Check):
         self._prompts = {}
         self._equal = self._equal_prompts()
         pairs = self.seen.apart(self._index.pairs(lambda names: sides[names].astype(np.int64)), self.seen.prompts)
-        self._verifier = Verifier(pairs, self.seen.windows, self.seen.settings.threshold, all_of_them=True)
+        threshold = self.seen.settings.threshold
+        self._verifier = Verifier(pairs, self.seen.windows.similarity, threshold, all_of_them=True)
         self._index = Index(self.seen.windows)
         return self._verifier.wanted
 
@@ -110,7 +118,7 @@ def _rank(side: str) -> int:
 
 
 def row_text(row: Row) -> bytes:
-    """What two rows are compared by: the prompt but for the system's turn, and the answers in a fixed order."""
+    """By what rows are proposed as near copies: the prompt but for the system's turn, and the answers in a fixed order."""
     return squeezed(
         row.asked
         + "".join(sorted(text for _, text in row.answers) or [text for _, text in row.fields if not row.prompt])

@@ -13,6 +13,7 @@ import re
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,10 @@ SHARED, MIN_SHARED = 0.05, 10  # of the first rows, and rows: a window found in 
 TABLE_BITS = 18
 LOWER = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
 DROPPED = b" \t\r\n\x0b\x0c.,;:!?'\"()[]{}_`#|~-"
+# Typographic signs as plain ones; white space beyond ASCII, as a word processor writes it, dropped.
+SPELLINGS = TYPOGRAPHIC | dict.fromkeys(
+    [0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
+)
 NUMBER = re.compile(rb"\d+")
 MIX = np.uint64(0x9E3779B97F4A7C15)
 Pairs = list[tuple[int, int]]
@@ -34,7 +39,7 @@ Pairs = list[tuple[int, int]]
 def squeezed(text: str) -> bytes:
     """The text without case, white space and punctuation."""
     if not text.isascii():
-        text = text.translate(TYPOGRAPHIC).lower()
+        text = text.translate(SPELLINGS).lower()
     return text.encode("utf-8", "surrogatepass").translate(LOWER, DROPPED)
 
 
@@ -174,33 +179,38 @@ def _first_of_others(
     return np.where(there < len(order), order[np.minimum(there, len(order) - 1)], -1)
 
 
-class Verifier:
-    """Takes the texts of candidate pairs in their order and tells which pairs are near copies indeed.
+Held = TypeVar("Held")
 
-    A text is kept only while a pair still needs it.
+
+class Verifier(Generic[Held]):
+    """Takes what candidate pairs are compared by, in their order, and tells which pairs are near copies indeed.
+
+    It is kept only while a pair still needs it.
     """
 
-    def __init__(self, pairs: Pairs, windows: Windows, threshold: float, *, all_of_them: bool = False) -> None:
-        self._windows, self._threshold, self._all = windows, threshold, all_of_them
+    def __init__(
+        self, pairs: Pairs, similarity: Callable[[Held, Held], float], threshold: float, *, all_of_them: bool = False
+    ) -> None:
+        self._similarity, self._threshold, self._all = similarity, threshold, all_of_them
         self._partners: dict[int, list[int]] = defaultdict(list)
         self._needed: dict[int, int] = defaultdict(int)
-        self._held: dict[int, bytes] = {}
+        self._held: dict[int, Held] = {}
         for later, earlier in pairs:
             self._partners[later].append(earlier)
             self._needed[earlier] += 1
         self.wanted = self._partners.keys() | self._needed.keys()
 
-    def look(self, name: int, text: bytes) -> list[tuple[int, float]]:
-        """The earlier texts, one or all, that this one is a near copy of, with their similarity."""
+    def look(self, name: int, held: Held) -> list[tuple[int, float]]:
+        """The earlier ones, one or all, that this one is a near copy of, with their similarity."""
         found: list[tuple[int, float]] = []
         for earlier in self._partners.pop(name, ()):
             if self._all or not found:
-                similarity = self._windows.similarity(text, self._held[earlier])
+                similarity = self._similarity(held, self._held[earlier])
                 if similarity >= self._threshold:
                     found.append((earlier, similarity))
             self._needed[earlier] -= 1
             if not self._needed[earlier]:
                 del self._held[earlier]
         if self._needed.get(name):
-            self._held[name] = text
+            self._held[name] = held
         return found

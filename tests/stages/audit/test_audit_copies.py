@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from audited import chat, found, ranked
 
@@ -29,6 +30,37 @@ def test_near_copy_is_found_when_a_word_or_the_punctuation_differs(tmp_path: Pat
             chat("Tell a story.", STORY.replace("blue", "green"))]  # fmt: skip
     assert {(check, row) for check, row, _ in found(tmp_path, rows)} == {
         ("near_duplicate", 3), ("near_duplicate", 4), ("other_answer", 4)}  # fmt: skip
+
+
+def near(folder: Path, rows: list[dict[str, Any]]) -> set[int | None]:
+    return {row for check, row, _ in found(folder, rows) if check == "near_duplicate"}
+
+
+def test_questions_on_one_long_passage_are_no_near_copies(tmp_path: Path) -> None:
+    rows = [chat(f"{STORY} {TALE} {question}", answer) for question, answer in (
+        ("Who counted the ships?", "It was the keeper of the lighthouse."), ("What was sold?", "Nothing but songs."))]  # fmt: skip
+    assert near(tmp_path, rows) == set()
+
+
+def test_replies_to_one_long_prompt_are_no_near_copies(tmp_path: Path) -> None:
+    asked, shared = f"{STORY} {TALE}", "A good story, and well told from its beginning to its end."
+    replies = ["I like the part about the oranges most.", "What did the keeper do on Sundays, then?"]
+    assert near(tmp_path, [chat(asked, reply) for reply in replies]) == set()
+    assert near(tmp_path, [ranked(asked, [shared, reply], [1, 2]) for reply in replies]) == set()
+
+
+def test_near_copy_of_a_comparison_is_found_when_its_answers_are_listed_in_another_order(tmp_path: Path) -> None:
+    rows = [ranked("Which?", [STORY, TALE], [1, 2]), ranked("which", [TALE, STORY.replace("blue", "green")], [2, 1])]
+    assert near(tmp_path, rows) == {2}
+
+
+def test_rows_are_no_near_copies_when_another_answer_is_preferred(tmp_path: Path) -> None:
+    changed = [STORY.replace("blue", "green"), TALE]
+    assert near(tmp_path, [ranked("Which?", [STORY, TALE], [1, 2]), ranked("which", changed, [2, 1])]) == set()
+    assert near(tmp_path, [ranked("Which?", [STORY, TALE], [1, 2]), ranked("which", changed, [1, 2], "bob")]) == set()
+    thumbs = [{"prompt": "Which?", "completion": STORY, "label": True}]
+    thumbs += [{"prompt": "which", "completion": changed[0], "label": False}]
+    assert near(tmp_path, thumbs) == set()
 
 
 def test_rows_are_no_near_copies_when_their_numbers_differ(tmp_path: Path) -> None:

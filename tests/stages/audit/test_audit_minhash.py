@@ -45,7 +45,7 @@ def test_planted_near_copies_come_together_when_they_are_above_the_threshold() -
     every = [squeezed(" ".join(text)) for text in [*texts, *copies]]
     for name, text in enumerate(every):
         index.add(name, text)
-    verifier = Verifier(index.pairs(), windows, 0.7)
+    verifier = Verifier(index.pairs(), windows.similarity, 0.7)
     pairs = {(name, other) for name, text in enumerate(every) for other, _ in verifier.look(name, text)}
     alike = {(1500 + n, n) for n in range(200) if plain(" ".join(texts[n]), " ".join(copies[n])) >= 0.7}
     assert len(alike) > 150

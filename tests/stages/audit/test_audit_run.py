@@ -181,3 +181,30 @@ def test_command_refuses_what_it_cannot_look_at(gate: Path, arguments: list[str]
         [sys.executable, "-m", "pipeline", "audit", "gate.yaml", *arguments], capture_output=True, text=True
     )
     assert done.returncode == 2 and problem in done.stderr and "Traceback" not in done.stderr
+
+
+def fix_into(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "audit", "gate.yaml", "--set", "audit.skip=[languages,token_lengths]"]
+    return subprocess.run([*command, "--fix", str(folder), *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "raw.jsonl", "notes.txt"])
+def test_command_refuses_a_folder_that_holds_what_is_not_its_own(gate: Path, name: str) -> None:
+    Path("mine").mkdir()
+    Path("mine", name).write_text("{}\n", "utf-8")
+    done = fix_into(Path("mine"))
+    assert done.returncode == 2 and f"holds what no earlier audit wrote: {name}" in done.stderr
+    assert [(path.name, path.read_text("utf-8")) for path in Path("mine").iterdir()] == [(name, "{}\n")]
+
+
+def test_command_refuses_the_folder_of_its_source(gate: Path) -> None:
+    before = sorted(path.name for path in gate.iterdir())
+    done = fix_into(Path())
+    assert done.returncode == 2 and "holds the data source 'raw'" in done.stderr
+    assert sorted(path.name for path in gate.iterdir()) == before
+
+
+def test_command_writes_again_into_a_folder_that_it_wrote(gate: Path) -> None:
+    assert [fix_into(Path("clean")).returncode for _ in range(2)] == [0, 0]
+    Path("clean", "notes.txt").write_text("mine", "utf-8")
+    assert fix_into(Path("clean")).returncode == 2
