@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import ROWS, Context, ModelConfig, Result, Source, Table
-from pipeline.errors import DataError, nearest
+from pipeline.errors import DataError
 from stages.audit import cleaned, report
-from stages.audit.checks import LEAVE_OUT, MENDED, ROW_CHECKS, SOURCE_CHECKS, WHOLE_CHECKS
+from stages.audit.checks import LEAVE_OUT, MENDED, WHOLE_CHECKS
 from stages.audit.config import Config
 from stages.audit.copies import row_text
 from stages.audit.ledger import FINDINGS, Finding, Ledger, Severity
 from stages.audit.minhash import Windows
+from stages.audit.names import is_run
 from stages.audit.place import claim, write_summary
 from stages.audit.row_by_row import looked_at
-from stages.audit.rows import Refusal, Row, read
+from stages.audit.rows import Refusal, Row, Spot, read
 from stages.audit.seen import Check, Seen, Settings
 
 HEAD = 500  # rows of each source by which boilerplate is known
@@ -44,6 +45,7 @@ class Audited:
     num_refused: int = 0  # rows that stages/formats refused
     kinds: set[str] = field(default_factory=set)
     refused: list[Refusal] = field(default_factory=list)  # kept only for a list of what was left out
+    lasting: list[Finding] = field(default_factory=list)  # of these a cleaned copy is not free
 
 
 def run(config: Config, context: Context) -> Result:
@@ -85,12 +87,13 @@ def command(
 ) -> None:
     """What `posttune audit` does: look at every source and say what was found; with `fix`, write cleaned copies.
 
-    `options`: folder (for what is written), max_lengths, threshold, skip, seed, fix, fail_on.
+    `options`: folder (for what is written), max_lengths, kinds (by source, of the records that stages read), threshold,
+    skip, seed, fix, fail_on.
     """
     folder = Path(options["folder"])
     copies = [f"{source.name}.jsonl" for source in sources] if options["fix"] else []
     files = claim(folder, [*sources, *against], copies)
-    settings = Settings(options["max_lengths"], options["threshold"], model, options["seed"])
+    settings = Settings(options["max_lengths"], options["threshold"], model, options["seed"], options["kinds"])
     given = [(source, False) for source in sources] + [(source, True) for source in against]
     audited = audit(given, settings, folder, skip=options["skip"], say=say)
     changes = cleaned.Changes(folder) if options["fix"] else None
@@ -118,13 +121,12 @@ def audit(
 
     Findings go to findings.jsonl in `folder`. No row, however bad, is an error here.
     """
-    _known(skip)
-    audited = Audited(Ledger(folder / FINDINGS, LEAVE_OUT), sources)
+    audited = Audited(Ledger(folder / FINDINGS, LEAVE_OUT, skip), sources)
     own = [source for source, is_against in sources if not is_against]
     with looked_at(own, settings, folder, skip) as pending:
-        seen = Seen(settings, _windows(sources))
-        checks = [check(seen) for name, check in WHOLE_CHECKS.items() if name not in skip]
-        for row in read(sources, lambda refusal: _refused(audited, refusal)):
+        seen = Seen(settings, _windows(sources), [source.name for source, _ in sources])
+        checks = [check(seen) for name, check in WHOLE_CHECKS.items() if is_run(name, skip)]
+        for row in read(sources, lambda refusal: _refused(audited, refusal), kinds=settings.kinds):
             seen.add(row)
             if row.side != "against":
                 audited.num_rows += 1
@@ -142,23 +144,23 @@ def audit(
 
 def refuse(audited: Audited, fail_on: str, *, fix: bool) -> None:
     """DataError where findings are as severe as `fail_on`, or more; with `fix`, those that a cleaned copy still has."""
-    grave = audited.ledger.worst(fail_on, MENDED if fix else ())
-    if grave:
-        count, first = sum(audited.ledger.counts[kind] for kind in grave), audited.ledger.examples[grave[0]]
-        above = "" if fail_on == "error" else " or above"
-        raise DataError(
-            f"{count} finding{'s' if count > 1 else ''} of severity {fail_on}{above}, "
-            f"the first: {report.place(first)}: {first.message}",
-            where=str(audited.ledger.path),
-            remedy="mend the data; or leave bad rows out, fix: true (posttune audit: --fix DIR); or set fail_on: never",
-        )
-
-
-def _known(skip: Sequence[str]) -> None:
-    for name in skip:
-        known = {*ROW_CHECKS, *SOURCE_CHECKS, *WHOLE_CHECKS}
-        if name not in known:
-            raise DataError(f"there is no check '{name}'", where="skip", remedy=nearest(name, known))
+    ledger = audited.ledger
+    grave = ledger.worst(fail_on, MENDED if fix else ())
+    lasting = audited.lasting if fix and fail_on != "never" else []
+    if not grave and not lasting:
+        return
+    count = sum(ledger.counts[kind] for kind in grave) + len(lasting)
+    first = ledger.examples[grave[0]] if grave else lasting[0]
+    above = "" if fail_on == "error" else " or above"
+    remedies = [first.remedy or "mend the data"]
+    if not fix and not audited.lasting and all(check in MENDED for _, check, _ in grave):
+        remedies.append("leave bad rows out, fix: true (posttune audit: --fix DIR)")
+    raise DataError(
+        f"{count} finding{'s' if count > 1 else ''} of severity {fail_on}{above}, "
+        f"the first: {report.place(first)}: {first.message}",
+        where=str(ledger.path),
+        remedy="\n  -> or ".join([*remedies, "set fail_on: never"]),
+    )
 
 
 def _windows(sources: Sequence[tuple[Source, bool]]) -> Windows:
@@ -168,33 +170,27 @@ def _windows(sources: Sequence[tuple[Source, bool]]) -> Windows:
 
 def _refused(audited: Audited, refusal: Refusal) -> None:
     """A row that the stages would refuse, too; under `on_bad_row: skip` they would leave it out."""
-    if refusal.is_blank:
-        audited.ledger.add(
-            Finding("note", "blank_line", refusal.source.name, refusal.problem, refusal.file, refusal.row)
-        )
-        return
-    audited.num_refused += refusal.row is not None
-    audited.refused.append(refusal)
-    check = _refusal_check(refusal)
     skipped = refusal.source.config.on_bad_row == "skip" and refusal.row is not None
-    severity: Severity = "warning" if skipped else "error"
+    severity: Severity = "note" if refusal.check == "blank_line" else "warning" if skipped else "error"
     place = refusal.file, refusal.row, refusal.field
-    audited.ledger.add(Finding(severity, check, refusal.source.name, refusal.problem, *place))
-
-
-def _refusal_check(refusal: Refusal) -> str:
-    return "unreadable_file" if refusal.row is None else "schema" if refusal.field else "unreadable"
+    finding = Finding(severity, refusal.check, refusal.source.name, refusal.problem, *place, remedy=refusal.remedy)
+    audited.ledger.add(finding)
+    if refusal.lasts:
+        audited.lasting.append(finding)
+    elif refusal.check != "blank_line":
+        audited.num_refused += refusal.row is not None
+        audited.refused.append(refusal)
 
 
 def _second_look(audited: Audited, seen: Seen, checks: Sequence[Check]) -> None:
     """Every row that a check asks for, in the order of the first reading."""
     indices = sorted({int(index) for check in checks for index in check.again()})
-    wanted: dict[tuple[str, int], int] = {}
+    wanted: dict[Spot, int] = {}
     for index in indices:
         first = index
-        while first and seen.place(first - 1) == seen.place(index):  # records of one row are read together
+        while first and seen.spot(first - 1) == seen.spot(index):  # records of one row are read together
             first -= 1
-        wanted.setdefault(seen.place(index), first)
+        wanted.setdefault(seen.spot(index), first)
     if wanted:
         for row in read(audited.sources, wanted=wanted):
             for check in checks:
@@ -204,8 +200,12 @@ def _second_look(audited: Audited, seen: Seen, checks: Sequence[Check]) -> None:
 def _one_kind(audited: Audited) -> None:
     """The rows are written into one file, which holds one kind of record."""
     if not audited.num_rows:
+        known = [finding for finding in audited.ledger.examples.values() if finding.severity == "error"]
+        first = f", the first: {report.place(known[0])}: {known[0].message}" if known else ""
         raise DataError(
-            f"no good row: {audited.num_refused} were refused", where=str(audited.ledger.path), remedy="mend the data"
+            f"no good row: {audited.num_refused} were refused{first}",
+            where=str(audited.ledger.path),
+            remedy=(known[0].remedy if known else "") or "mend the data",
         )
     if len(audited.kinds) > 1:
         raise DataError(
@@ -218,10 +218,9 @@ def _one_kind(audited: Audited) -> None:
 def _write(audited: Audited, path_of: Callable[[Row], Path], changes: cleaned.Changes, *, fix: bool) -> int:
     """The rows again, and what was changed or left out of them."""
     for refusal in audited.refused:
-        check = _refusal_check(refusal)
-        changes.left_out(
-            refusal.source.name, refusal.file, refusal.row, check, f"{refusal.field} {refusal.problem}".strip()
-        )
+        if refusal.row is not None or refusal.check == "unreadable_file":
+            reason = f"{refusal.field} {refusal.problem}".strip()
+            changes.left_out(refusal.source.name, refusal.file, refusal.row, refusal.check, reason)
     try:
         return cleaned.write(_audited_rows(audited), path_of, audited.ledger.dropped, changes, fix)
     finally:

@@ -118,7 +118,7 @@ def _rank(side: str) -> int:
 
 
 def row_text(row: Row) -> bytes:
-    """By what rows are proposed as near copies: the prompt but for the system's turn, and the answers in a fixed order."""
+    """By what near copies are proposed: the prompt but for the system's turn, and the answers in a fixed order."""
     return squeezed(
         row.asked
         + "".join(sorted(text for _, text in row.answers) or [text for _, text in row.fields if not row.prompt])

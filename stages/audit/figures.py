@@ -130,7 +130,10 @@ class Labels(SourceCheck):
 
 
 class TaskAnswers(SourceCheck):
-    """Whether answers are what their task asks: JSON of its schema, labels of its set; of ranked ones the best."""
+    """Whether answers are what their task asks: JSON of its schema, labels of its set; of ranked ones the best.
+
+    Of a prompt's reference the labels that it gives are looked at.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -144,7 +147,7 @@ class TaskAnswers(SourceCheck):
         if answer is None:
             return
         text, field = answer
-        faults = list(_faults(text, task))
+        faults = list(_faults(text, task, is_whole=field != "reference"))
         for what, problem in faults:
             self._all[row.source.name, what] += 1
             self._good[row.source.name, what] += not problem
@@ -179,15 +182,17 @@ def _dumped(value: Any) -> str:
     return json.dumps(value)
 
 
-def _faults(text: str, task: TaskConfig) -> list[tuple[str, str]]:
-    """Each check that applies, and what is wrong; "" if nothing."""
+def _faults(text: str, task: TaskConfig, *, is_whole: bool) -> list[tuple[str, str]]:
+    """Each check that applies, and what is wrong; "" if nothing. A reference may be a part of an answer."""
     value = parse(text)
     told = []
-    if task.json_schema is not None:
+    if is_whole and task.json_schema is not None:
         problem = "is not JSON" if value is INVALID else "does not fit the task's JSON schema"
         told.append(("fits the JSON schema", "" if check_answer(text, None, task)["valid_json"] else problem))
     for field, allowed in task.labels.items():
         given = value.get(field) if isinstance(value, Mapping) else None
+        if given is None and not is_whole:
+            continue
         problem = "" if given in allowed else f"'{field}' is {str(given)[:40]!r}, which is not in the label set"
         told.append((f"label '{field}' is in the set", problem))
     return told

@@ -30,6 +30,7 @@ class Finding:
     row: int | None = None
     field: str = ""
     related: tuple[Place, ...] = ()
+    remedy: str = ""
 
     def as_row(self) -> dict[str, Any]:
         """Its line in findings.jsonl."""
@@ -42,22 +43,25 @@ class Finding:
             "field": self.field or None,
             "related_rows": [{"file": file, "row": row} for file, row in self.related],
             "message": self.message,
+            "remedy": self.remedy or None,
         }
 
 
 class Ledger:
-    """Takes findings in. `leave_out` says which checks' rows a cleaned copy is made without."""
+    """Takes findings in, but those whose names `skip` holds. `leave_out`: whose rows a cleaned copy is made without."""
 
-    def __init__(self, path: Path, leave_out: Mapping[str, bool] | None = None) -> None:
+    def __init__(self, path: Path, leave_out: Mapping[str, bool] | None = None, skip: Collection[str] = ()) -> None:
         self.path = path
         self.counts: Counter[Kind] = Counter()
         self.examples: dict[Kind, Finding] = {}
         self.dropped: dict[Place, Finding] = {}
-        self._leave_out = leave_out or {}
+        self._leave_out, self._skip = leave_out or {}, frozenset(skip)
         self._stream = self.path.open("w", encoding="utf-8")
 
     def add(self, finding: Finding) -> None:
         """Write it down and count it."""
+        if finding.check in self._skip:
+            return
         self._stream.write(json.dumps(finding.as_row(), ensure_ascii=True) + "\n")
         kind = finding.severity, finding.check, finding.source
         self.counts[kind] += 1

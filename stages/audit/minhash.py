@@ -28,9 +28,8 @@ TABLE_BITS = 18
 LOWER = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
 DROPPED = b" \t\r\n\x0b\x0c.,;:!?'\"()[]{}_`#|~-"
 # Typographic signs as plain ones; white space beyond ASCII, as a word processor writes it, dropped.
-SPELLINGS = TYPOGRAPHIC | dict.fromkeys(
-    [0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
-)
+SPACES = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
+SPELLINGS = TYPOGRAPHIC | dict.fromkeys(SPACES)
 NUMBER = re.compile(rb"\d+")
 MIX = np.uint64(0x9E3779B97F4A7C15)
 Pairs = list[tuple[int, int]]

@@ -1,4 +1,4 @@
-"""A row in the parts by which it is told whether it is a near copy: its prompt, its answers and what is said of them."""
+"""A row in the parts that tell whether it is a near copy: its prompt, its answers and what is said of them."""
 
 from __future__ import annotations
 

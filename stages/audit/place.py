@@ -38,9 +38,8 @@ def claim(folder: Path, sources: Sequence[Source], copies: Sequence[str]) -> lis
                 remedy="name another folder, one that is new or empty",
             )
     before = _written(folder)
-    others = (
-        sorted(p.name for p in folder.iterdir() if p.name not in before or p.is_symlink()) if folder.exists() else []
-    )
+    held = folder.iterdir() if folder.exists() else ()
+    others = sorted(path.name for path in held if path.name not in before or path.is_symlink())
     if others:
         raise UserError(
             f"holds what no earlier audit wrote: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}",

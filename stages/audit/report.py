@@ -28,13 +28,19 @@ def fragments(audited: Audited) -> list[Table]:
 
 
 def lines(audited: Audited) -> list[str]:
-    """What is said on the terminal: every table."""
+    """What is said on the terminal: every table, and of each kind of refusal the first, with what to do."""
     said = []
     for table in fragments(audited):
         if table.rows:
             said += [f"{table.title}:", *(f"  {line}" for line in _aligned([table.columns, *table.rows])), ""]
+    said += [line for kind, _ in _ordered(audited) for line in _advice(audited.ledger.examples[kind])]
     severities = ", ".join(f"{audited.ledger.num(severity)} {severity}s" for severity in SEVERITIES)
     return [*said, f"{audited.num_rows} records, {audited.num_refused} rows refused; {severities}"]
+
+
+def _advice(finding: Finding) -> list[str]:
+    """What to do about a finding that knows it, in full."""
+    return [f"{place(finding)}: {finding.message}", f"  -> {finding.remedy}", ""] if finding.remedy else []
 
 
 def outcome(audited: Audited, num_written: int, changes: Changes) -> str:

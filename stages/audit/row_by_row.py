@@ -14,6 +14,7 @@ from pipeline.contract import Source, Table
 from pipeline.errors import DataError
 from stages.audit.checks import ROW_CHECKS, SOURCE_CHECKS
 from stages.audit.ledger import Finding, Kind, Ledger
+from stages.audit.names import is_run
 from stages.audit.rows import read
 from stages.audit.seen import Settings
 from stages.formats.files import expand
@@ -58,9 +59,9 @@ class _Done:
 
 def look(sources: Sequence[Source], settings: Settings, path: Path, skip: Sequence[str]) -> Part:
     """All row checks and source checks; rows that stages/formats refuses are the caller's to tell of."""
-    ledger = Ledger(path)
-    row_checks = {name: check for name, check in ROW_CHECKS.items() if name not in skip}
-    source_checks = [check(settings) for name, check in SOURCE_CHECKS.items() if name not in skip]
+    ledger = Ledger(path, skip=skip)
+    row_checks = {name: check for name, check in ROW_CHECKS.items() if is_run(name, skip)}
+    source_checks = [check(settings) for name, check in SOURCE_CHECKS.items() if is_run(name, skip)]
     for row in read([(source, False) for source in sources]):
         for name, check in row_checks.items():
             for severity, place, message in check(row):

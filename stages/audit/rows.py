@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal
 
 from pipeline.contract import Source
 from pipeline.errors import DataError
-from stages.formats.load import examine
+from stages.formats.load import Log, check_kind, check_one_format, examine
 from stages.formats.records import Comparison, Instruction, Message, Record, Text, Unpaired
 from stages.formats.split import in_part, is_heldout
 
 Side = Literal["train", "heldout", "against"]
+Spot = tuple[int, str, int]  # which of the sources, a file, and the number of a row in it
 
 PLACE = re.compile(r"(.*):row (\d+)(?:: (.*))?", re.DOTALL)
 TYPOGRAPHIC = str.maketrans(
@@ -35,7 +36,9 @@ class Refusal:
     row: int | None
     field: str
     problem: str
-    is_blank: bool = False
+    remedy: str = ""
+    check: str = "schema"
+    lasts: bool = False  # a cleaned copy would be refused, too
 
 
 Refused = Callable[[Refusal], None]
@@ -46,6 +49,7 @@ class Row:
     """One record of a source, and where it stands. `index` counts the records of all sources from 0."""
 
     index: int
+    turn: int  # of its source among the sources, from 0: two may read one file
     source: Source
     file: str
     number: int
@@ -143,42 +147,69 @@ def key(text: str) -> int:
 def read(
     sources: Sequence[tuple[Source, bool]],
     refused: Refused = lambda refusal: None,
-    wanted: Mapping[tuple[str, int], int] | None = None,
+    wanted: Mapping[Spot, int] | None = None,
+    kinds: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[Row]:
     """The records of all sources in their order; the flag says that a source is one to hold the others against.
 
-    What `split`, `part` and `limit` of a source leave out is left out here, too. With `wanted`, places and the index
-    of their first record, the rows at all other places are passed over, and nothing is refused again.
+    What `split`, `part` and `limit` of a source leave out is left out here, too. With `wanted`, spots and the index
+    of their first record, the rows at all other spots are passed over, and nothing is refused again. `kinds` names the
+    kinds of records as which a source will be read.
     """
     index = 0
-    for source, is_against in sources:
-        numbers = _Numbers()
+    for turn, (source, is_against) in enumerate(sources):
+        numbers, log = _Numbers(), Log()
         kept, before, within = 0, ("", 0), 0
         on_bad = partial(_refuse, source, numbers, refused if wanted is None else _ignore)
-        is_wanted = None if wanted is None else lambda file, number: (file, number) in wanted
-        for file, number, raw, record in examine(source, on_bad, is_wanted):
+        is_wanted = None if wanted is None else partial(_is_wanted, wanted, turn)
+        for file, number, raw, record in examine(source, on_bad, is_wanted, log):
             numbers.mark(file, number)
             if not _is_given(source, record):
                 continue
             within = within + 1 if before == (file, number) else 0
             before = file, number
             if wanted is not None:
-                index = wanted[file, number] + within
-            yield Row(index, source, file, number, record, "against" if is_against else _side(source, record), raw)
+                index = wanted[turn, file, number] + within
+            yield Row(
+                index, turn, source, file, number, record, "against" if is_against else _side(source, record), raw
+            )
             index, kept = index + 1, kept + 1
             if kept == source.config.limit and wanted is None:
                 break
         if wanted is None:
             for file, number in numbers.missing():
-                refused(Refusal(source, file, number, "", "is an empty line", is_blank=True))
+                refused(Refusal(source, file, number, "", "is an empty line", check="blank_line"))
+            for error, lasts in _unfit(source, log, (kinds or {}).get(source.name, ())):
+                refused(Refusal(source, error.where, None, "", error.problem, error.remedy, lasts=lasts))
+
+
+def _is_wanted(wanted: Mapping[Spot, int], turn: int, file: str, number: int) -> bool:
+    return (turn, file, number) in wanted
+
+
+def _unfit(source: Source, log: Log, kinds: Collection[str]) -> Iterator[tuple[DataError, bool]]:
+    """What `load` would refuse of the files as a whole: formats that differ, or, and that lasts, another kind."""
+    try:
+        check_one_format(source.config.path or "", log.formats)
+    except DataError as error:
+        yield error, False
+    for kind in kinds:
+        for file, name in log.formats.items():
+            try:
+                check_kind(file, name, kind)
+            except DataError as error:
+                yield error, True
+                break
 
 
 def _refuse(source: Source, numbers: _Numbers, refused: Refused, error: DataError) -> None:
     found = PLACE.fullmatch(error.where)
     if not found:
-        return refused(Refusal(source, error.where or str(source.config.path), None, "", error.problem))
+        where = error.where or str(source.config.path)
+        return refused(Refusal(source, where, None, "", error.problem, error.remedy, "unreadable_file"))
     numbers.mark(found[1], int(found[2]))
-    refused(Refusal(source, found[1], int(found[2]), found[3] or "", error.problem))
+    check = "schema" if found[3] else "unreadable"
+    refused(Refusal(source, found[1], int(found[2]), found[3] or "", error.problem, error.remedy, check))
 
 
 def _ignore(refusal: Refusal) -> None:

@@ -7,7 +7,7 @@ So the texts of a million rows are never in memory together.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.contract import ModelConfig, Table
 from stages.audit.ledger import Add, Finding, Place, Severity
 from stages.audit.minhash import Pairs, Windows
-from stages.audit.rows import Row
+from stages.audit.rows import Row, Spot
 
 SIDES = ("train", "heldout", "against")
 
@@ -29,6 +29,7 @@ class Settings:
     threshold: float = 0.7
     model: ModelConfig | None = None  # whose tokenizer counts
     seed: int = 17
+    kinds: Mapping[str, Collection[str]] = field(default_factory=dict)  # source -> of the records it is read as
 
 
 @dataclass
@@ -37,8 +38,8 @@ class Seen:
 
     settings: Settings
     windows: Windows
+    sources: Sequence[str]  # the names, in their order; one that comes twice is there twice
     files: list[str] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
     _file: array[int] = field(default_factory=lambda: array("I"))
     _source: array[int] = field(default_factory=lambda: array("I"))
     _number: array[int] = field(default_factory=lambda: array("L"))
@@ -49,10 +50,10 @@ class Seen:
 
     def add(self, row: Row) -> None:
         """Rows come in the order of their index."""
-        for names, name, column in ((self.files, row.file, self._file), (self.sources, row.source.name, self._source)):
-            if not names or names[-1] != name:  # the rows of a file, and of a source, come together
-                names.append(name)
-            column.append(len(names) - 1)
+        if not self.files or self.files[-1] != row.file:  # the rows of a file come together
+            self.files.append(row.file)
+        self._file.append(len(self.files) - 1)
+        self._source.append(row.turn)
         self._number.append(row.number)
         self._side.append(SIDES.index(row.side))
         self._prompt.append(row.prompt_key)
@@ -64,6 +65,9 @@ class Seen:
 
     def place(self, index: int) -> Place:
         return self.files[self._file[index]], self._number[index]
+
+    def spot(self, index: int) -> Spot:
+        return self._source[index], *self.place(index)
 
     def source(self, index: int) -> str:
         return self.sources[self._source[index]]
@@ -77,7 +81,7 @@ class Seen:
 
     @property
     def source_numbers(self) -> NDArray[np.uint32]:
-        """Of each row its place in `sources`; a source that comes twice is there twice."""
+        """Of each row its place in `sources`."""
         return np.frombuffer(self._source, dtype=np.uint32)
 
     @property

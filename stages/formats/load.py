@@ -77,14 +77,9 @@ def _wanted(source: Source, kind: Kind, side: Side, log: Log) -> Iterator[tuple[
     on_bad: OnBad = log.skip if config.on_bad_row == "skip" else raise_it
     for place, rows in _tables(config, on_bad):
         name, rows = _with_format(config, place, rows)
-        _check_kind(place, name, kind)
+        check_kind(place, name, kind)
         log.formats[place] = name
-        if len(set(log.formats.values())) > 1:
-            raise DataError(
-                f"its files are in several formats: {', '.join(sorted(set(log.formats.values())))}",
-                where=config.path,
-                remedy="make a source of each format, and name all of them where you use them",
-            )
+        check_one_format(config.path, log.formats)
         for record, row in _records(place, name, rows, on_bad):
             log.counts["records"] += 1
             if _is_wanted(source, record.split_key, side, log.counts):
@@ -92,17 +87,20 @@ def _wanted(source: Source, kind: Kind, side: Side, log: Log) -> Iterator[tuple[
 
 
 def examine(
-    source: Source, on_bad: OnBad, is_wanted: Callable[[str, int], bool] | None = None
+    source: Source, on_bad: OnBad, is_wanted: Callable[[str, int], bool] | None = None, log: Log | None = None
 ) -> Iterator[tuple[str, int, dict[str, Any], Record]]:
     """Every record of a source, whatever its kind, with its file, its row's number and the row.
 
-    Bad rows, and files that cannot be read, go to `on_bad`. A row that is not wanted is passed over unread.
+    Bad rows, and files that cannot be read, go to `on_bad`. A row that is not wanted is passed over unread. `log`
+    takes the files' formats, for `check_kind` and `check_one_format`, which are the caller's to call.
     """
+    log = Log() if log is None else log
     config = source.config.model_copy(update={"on_bad_row": "skip"})
     try:
         for place, rows in _tables(config, on_bad):
             try:
                 name, rows = _with_format(config, place, rows)
+                log.formats[place] = name
                 if is_wanted is not None:
                     rows = ((number, row) for number, row in rows if is_wanted(place, number))
                 for number, record, row in _numbered(place, name, rows, on_bad):
@@ -201,7 +199,18 @@ def _majority(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row, names in zip(rows, fits, strict=True) if names == common[0][0]] if common else rows
 
 
-def _check_kind(place: str, name: str, kind: Kind) -> None:
+def check_one_format(path: str, formats: Mapping[str, str]) -> None:
+    """DataError where a source's files, each with the name of its format, are in several."""
+    if len(set(formats.values())) > 1:
+        raise DataError(
+            f"its files are in several formats: {', '.join(sorted(set(formats.values())))}",
+            where=path,
+            remedy="make a source of each format, and name all of them where you use them",
+        )
+
+
+def check_kind(place: str, name: str, kind: str) -> None:
+    """DataError where the format called `name`, that of the file at `place`, gives no records of `kind`."""
     held = named(name).KINDS
     if "unpaired" in held:
         raise DataError(

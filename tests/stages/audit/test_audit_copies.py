@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from audited import chat, found, ranked
+import pytest
+from audited import chat, findings, found, ranked, source
 
-from pipeline.contract import TaskConfig
+from pipeline.contract import DataSource, Source, TaskConfig
+from stages.audit.audit import audit
+from stages.audit.seen import Settings
 
 STORY = (
     "The lighthouse keeper counted the ships that passed each night and wrote their names in a ledger bound in blue."
@@ -37,9 +41,8 @@ def near(folder: Path, rows: list[dict[str, Any]]) -> set[int | None]:
 
 
 def test_questions_on_one_long_passage_are_no_near_copies(tmp_path: Path) -> None:
-    rows = [chat(f"{STORY} {TALE} {question}", answer) for question, answer in (
-        ("Who counted the ships?", "It was the keeper of the lighthouse."), ("What was sold?", "Nothing but songs."))]  # fmt: skip
-    assert near(tmp_path, rows) == set()
+    asked = {"Who counted the ships?": "It was the keeper of the lighthouse.", "What was sold?": "Nothing but songs."}
+    assert near(tmp_path, [chat(f"{STORY} {TALE} {question}", answer) for question, answer in asked.items()]) == set()
 
 
 def test_replies_to_one_long_prompt_are_no_near_copies(tmp_path: Path) -> None:
@@ -132,3 +135,37 @@ def test_near_prompts_are_found_when_they_lie_on_both_sides_of_the_split(tmp_pat
 
 def test_empty_line_is_noted_at_its_number(tmp_path: Path) -> None:
     assert found(tmp_path, b'{"text": "One."}\n\n{"text": "Two."}\n') == {("blank_line", 2, ())}
+
+
+def test_rows_are_told_of_in_each_source_when_two_read_one_file(tmp_path: Path) -> None:
+    given = source(tmp_path / "rows.jsonl", [chat("Card lost", "lost_card"), chat("card lost", "fees")])
+    both = [(replace(given, name=name), False) for name in ("one", "other")]
+    audited = audit(both, Settings({}), tmp_path, skip=["languages"], say=lambda line: None)
+    told = {(one["check"], one["source"], one["row"]) for one in findings(audited)}
+    assert told >= {("contradiction", "one", 2), ("contradiction", "other", 2)}
+
+
+def test_findings_are_left_out_by_their_own_names(tmp_path: Path) -> None:
+    given = source(tmp_path / "rows.jsonl", [chat("Card lost", "fees"), chat("Card lost", "fees"), chat("Hi", "fees ")])
+    test = source(tmp_path / "test.jsonl", [{"prompt": "Hi"}])
+    skip = ["exact_duplicate", "languages"]
+    audited = audit([(given, False), (test, True)], Settings({}), tmp_path, skip=skip, say=lambda line: None)
+    assert [(one["check"], one["row"]) for one in findings(audited)] == [("leak", 3)]
+
+
+def test_files_of_several_formats_in_one_source_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    source(tmp_path / "in" / "a.jsonl", [chat("Where?", "Here it is.")])
+    source(tmp_path / "in" / "b.jsonl", [{"prompt": "Who?", "completion": "Nobody knows."}])
+    given = Source("both", DataSource(path=str(tmp_path / "in"), split="all"))
+    audited = audit([(given, False)], Settings({}), tmp_path, skip=["languages"], say=lambda line: None)
+    told = [(one["check"], one["severity"], one["message"]) for one in findings(audited)]
+    assert told == [("schema", "error", "its files are in several formats: messages, prompt_completion")]
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("instruction", False), ("prompt", False), ("comparison", True)])
+def test_records_of_a_kind_that_no_reader_takes_are_an_error(tmp_path: Path, kind: str, refused: bool) -> None:
+    given = source(tmp_path / "rows.jsonl", [{"instruction": "Where?", "output": "Here it is."}])
+    settings = Settings({}, kinds={"rows": [kind]})
+    audited = audit([(given, False)], settings, tmp_path, skip=["languages"], say=lambda line: None)
+    assert [one["check"] for one in findings(audited)] == ["schema"] * refused

@@ -50,3 +50,11 @@ def test_answers_are_held_against_their_task(tmp_path: Path) -> None:
     assert told == [(2, "'topic' is 'weather'"), (3, "is not JSON"), (3, "'topic' is 'None'")]
     assert [row[1:] for row in audited.tables[0].rows] == [
         ["fits the JSON schema", 3, "66.7%"], ["label 'topic' is in the set", 3, "33.3%"]]  # fmt: skip
+
+
+def test_reference_of_a_prompt_is_held_against_the_labels_alone(tmp_path: Path) -> None:
+    schema = {"type": "object", "required": ["topic", "reply"]}
+    task = TaskConfig(json_schema=schema, labels={"topic": ("order", "fees"), "tone": ("calm",)})
+    rows = [{"prompt": "One?", "reference": {"topic": "order"}}, {"prompt": "Two?", "reference": {"topic": "weather"}},
+            {"prompt": "Three?", "reference": "Whatever is right."}]  # fmt: skip
+    assert [(one["check"], one["row"]) for one in findings(look(tmp_path, rows, task=task))] == [("task_answer", 2)]

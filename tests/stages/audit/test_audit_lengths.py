@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from audited import chat as row_of
@@ -39,6 +40,16 @@ def test_message_says_what_is_left_of_the_answer(tmp_path: Path, model: ModelCon
     told = dict(lengths(tmp_path, model, rows, whole - 10))
     assert told[1] == f"{whole} tokens, and max_length is {whole - 10}: 10 of the answer's {answer} tokens are cut"
     assert told[2].endswith("nothing of the answer is left")
+
+
+def test_lengths_of_each_source_are_told_when_two_read_one_file(tmp_path: Path, model: ModelConfig) -> None:
+    given = source(tmp_path / "rows.jsonl", [row_of(f"What of {n}?", "word " * 5) for n in range(20)])
+    both = [(replace(given, name=name), False) for name in ("one", "other")]
+    audited = audit(both, Settings({}, model=model), tmp_path, skip=["languages"], say=lambda line: None)
+    (table,) = [table for table in audited.tables if table.title == "Lengths"]
+    assert table.rows[0][1:5] == table.rows[1][1:5]
+    assert int(str(table.rows[1][2])) > 5
+    assert findings(audited) == []
 
 
 def test_lengths_are_said_to_be_unknown_when_the_tokenizer_cannot_be_loaded(tmp_path: Path) -> None:

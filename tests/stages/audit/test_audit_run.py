@@ -18,7 +18,9 @@ from pipeline.contract import ModelConfig
 from pipeline.errors import DataError, UserError
 from pipeline.recipe import load_recipe
 from stages import audit
+from stages.audit.checks import ROW_CHECKS, SOURCE_CHECKS, WHOLE_CHECKS
 from stages.audit.cleaned import layout
+from stages.audit.names import CHECKS
 from stages.audit.rows import read
 from stages.formats import load
 
@@ -89,10 +91,24 @@ def test_sources_of_several_kinds_are_refused(tmp_path: Path, model: ModelConfig
         run(tmp_path / "out", model, [write_rows(tmp_path / "rows.jsonl", GOOD), other])  # type: ignore[arg-type]
 
 
-def test_unknown_check_is_refused_with_the_nearest_name(tmp_path: Path, model: ModelConfig, rows: Path) -> None:
-    with pytest.raises(DataError, match="there is no check 'near_duplicate'") as caught:
-        audit.run(audit.Config(data="rows", skip=("near_duplicate",)), make_context(tmp_path / "out", model, data=rows))
-    assert caught.value.remedy == "did you mean 'near_duplicates'?"
+def test_unknown_check_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ValueError, match="there is no check 'near_duplicat' -> did you mean 'near_duplicate'?"):
+        audit.Config(data="rows", skip=("near_duplicat",))
+
+
+@pytest.mark.parametrize("name", ["schema", "template"])
+def test_what_training_stops_at_cannot_be_skipped(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' cannot be skipped"):
+        audit.Config(data="rows", skip=(name,))
+
+
+def test_source_cannot_be_held_against_itself() -> None:
+    with pytest.raises(ValueError, match="'rows' is in data and in against"):
+        audit.Config(data=("rows", "more"), against="rows")
+
+
+def test_every_check_has_its_names() -> None:
+    assert set(CHECKS) == {*ROW_CHECKS, *SOURCE_CHECKS, *WHOLE_CHECKS}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +190,9 @@ def test_command_tells_what_it_found_and_writes_a_cleaned_copy(gate: Path) -> No
 
 @pytest.mark.parametrize(("arguments", "problem"), [
     (["--data", "rwa"], "there is no data source 'rwa'"), (["--data", "clean"], "are written by stage 'audit'"),
-    (["--against", "none.jsonl"], "there is no data source 'none.jsonl'"), (["--fail-on", "note"], "note"),
+    (["--data", "raw", "--against", "raw"], "'raw' is to be held against itself"),
+    (["--against", "rows.jsonl"], "'rows.jsonl' is to be held against itself"),
+    (["--set", "audit.skip=[leek]"], "did you mean 'leak'?"), (["--against", "none.jsonl"], "there is no data source 'none.jsonl'"), (["--fail-on", "note"], "note"),
 ])  # fmt: skip
 def test_command_refuses_what_it_cannot_look_at(gate: Path, arguments: list[str], problem: str) -> None:
     done = subprocess.run(
@@ -208,3 +226,27 @@ def test_command_writes_again_into_a_folder_that_it_wrote(gate: Path) -> None:
     assert [fix_into(Path("clean")).returncode for _ in range(2)] == [0, 0]
     Path("clean", "notes.txt").write_text("mine", "utf-8")
     assert fix_into(Path("clean")).returncode == 2
+
+
+def test_command_holds_against_the_rows_what_the_recipes_audit_stage_names(gate: Path) -> None:
+    test = "data.test={path: test.jsonl, split: all}"
+    Path("test.jsonl").write_text(json.dumps({"prompt": "What of salt?"}) + "\n", "utf-8")
+    done = fix_into(Path("clean"), "--set", test, "--set", "audit.against=test")
+    assert (done.returncode, Path("clean/test.jsonl").exists()) == (0, False)
+    assert [one["row"] for one in lines(Path("clean/findings.jsonl")) if one["check"] == "leak"] == [3]
+
+
+def test_command_refuses_records_that_the_stage_behind_the_gate_does_not_take(gate: Path) -> None:
+    write_rows(Path("rows.jsonl"), [{"prompt": "Hi", "completion": "Hello there.", "label": True}])
+    done = fix_into(Path("clean"))
+    assert done.returncode == 2 and "no KTO objective exists yet" in done.stderr
+    (found,) = [one for one in lines(Path("clean/findings.jsonl")) if one["severity"] == "error"]
+    assert (found["check"], found["row"]) == ("schema", None)
+
+
+def test_error_repeats_the_remedy_and_names_no_fix_that_cannot_help(gate: Path) -> None:
+    Path("rows.jsonl").write_text('{"prompt": "Hi", "chosen": "a", "rejected": "b"}\n', "utf-8")
+    command = [sys.executable, "-m", "pipeline", "audit", "gate.yaml", "--set", "data.raw.map={prompt: promt}"]
+    done = subprocess.run([*command, "--set", "audit.skip=[languages]"], capture_output=True, text=True)
+    assert done.returncode == 2 and "did you mean 'prompt'?" in done.stderr and "did you mean 'prompt'?" in done.stdout
+    assert "--fix" not in done.stderr
