@@ -42,9 +42,9 @@ def audit(
 ) -> None:
     """Look for what is wrong with a recipe's data, before anything is trained on it."""
     loaded = load_recipe(recipe, overrides or ())
-    against = _against(loaded, data or (), against)
-    held = [_source(loaded, name) for name in against]
-    names = data or [name for name, source in loaded.data.items() if source.path and name not in against]
+    others = _against(loaded, data or (), against)
+    held = [_source(loaded, name) for name in others]
+    names = data or [name for name, source in loaded.data.items() if source.path and name not in others]
     sources = [_source(loaded, name, known_only=True) for name in names]
     _check_apart(loaded, sources, held)
     if not sources:

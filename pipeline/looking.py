@@ -16,6 +16,14 @@ from pipeline.graph import Stage, input_fields
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.store import Store, write_atomically
 
+# As stages/preview/page.html.jinja begins: a file that does not is not written over.
+PAGE_BEGINS = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="generator" content="posttune preview">
+"""
+
 
 def preview(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")],
@@ -54,11 +62,23 @@ def preview(
 
 
 def _check_place(page: Path) -> None:
-    """A page that cannot be written is refused before the rows are read."""
+    """A page that cannot be written, or would be written over a file of somebody else, is refused before all else."""
     if page.is_dir():
         raise UserError("is a folder", where=f"--html {page}", remedy="name a file")
     if not page.parent.is_dir():
         raise UserError("its folder does not exist", where=f"--html {page}", remedy=f"mkdir -p {page.parent}")
+    if page.exists() and not _is_ours(page):
+        raise UserError(
+            "exists, and is no page that a preview wrote", where=f"--html {page}", remedy="name another file"
+        )
+
+
+def _is_ours(page: Path) -> bool:
+    try:
+        with page.open("rb") as stream:
+            return stream.read(len(PAGE_BEGINS)) == PAGE_BEGINS
+    except OSError:
+        return False
 
 
 def _with_finished_rows(recipe: Recipe, store: Store, stage: Stage) -> Recipe:

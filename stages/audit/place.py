@@ -44,7 +44,7 @@ def claim(folder: Path, sources: Sequence[Source], copies: Sequence[str]) -> lis
         raise UserError(
             f"holds what no earlier audit wrote: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}",
             where=str(folder),
-            remedy="name another folder, one that is new or empty",
+            remedy="name another folder, one that is new or empty, or move that away",
         )
     folder.mkdir(parents=True, exist_ok=True)
     files = sorted({*REPORTS, *before, *copies})

@@ -159,11 +159,22 @@ def _first_line(error: Exception) -> str:
 
 
 def _mapped(rows: Rows, mapping: Mapping[str, str], place: str, on_bad: OnBad) -> Rows:
-    """Rows under our column names; a mapped column wins over one that has that name already."""
+    """Rows under our column names; a mapped column wins over one that has that name already.
+
+    DataError for a column that none of the first rows has; a single row without it goes to `on_bad`.
+    """
     if not mapping:
         yield from rows
         return
-    for number, row in rows:
+    head = list(islice(rows, LOOKED_AT))
+    known = dict.fromkeys(str(key) for _, row in head for key in row)
+    if head and (absent := [column for column in mapping.values() if column not in known]):
+        raise DataError(
+            f"no column '{absent[0]}', which `map` names; the first rows have {', '.join(known) or 'none'}",
+            where=place,
+            remedy=nearest(absent[0], known),
+        )
+    for number, row in chain(head, rows):
         missing = [column for column in mapping.values() if column not in row]
         if missing:
             on_bad(

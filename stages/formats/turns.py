@@ -73,6 +73,12 @@ def read_message(value: Any, field: str) -> Message:
 
 def read_prompt(value: Any, field: str = "prompt") -> list[Message]:
     """A prompt given as text (one user turn, or an HH transcript left open for the assistant) or as messages."""
+    if not isinstance(value, (str, list)):
+        raise DataError(
+            f"is {rules.describe(value)}; text, or a list of messages, is allowed",
+            where=field,
+            remedy="write it as text, or as messages of role and content",
+        )
     if not isinstance(value, str):
         return read_messages(value, field)
     if value.startswith(TRANSCRIPT):

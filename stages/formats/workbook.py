@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_UNPACKED = 512 * 2**20  # bytes of all parts: a workbook is a zip archive, and its texts are held at once
 MAX_COLUMNS = 1000
+MAX_WHOLE = 10**15  # a sheet's numbers are floats: above it not every whole number can be told
 
 
 def workbook_rows(file: Path, on_bad: OnBad, table: str | None) -> Rows:
@@ -124,5 +125,9 @@ def _sheet_rows(file: Path, sheet: ReadOnlyWorksheet, on_bad: OnBad) -> Rows:
 
 
 def _value(value: Any) -> Any:
-    """Dates as ISO 8601 text; all else as the sheet has it."""
-    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else value
+    """Dates as ISO 8601 text and numbers as text, as a CSV holds them; all else as the sheet has it."""
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return str(int(value)) if float(value).is_integer() and abs(value) < MAX_WHOLE else str(value)

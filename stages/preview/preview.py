@@ -36,7 +36,8 @@ class Row:
     id: str
     source: str
     parts: Sequence[Part]
-    length: int
+    num_tokens: int  # of all parts
+    length: int  # of the longest sequence, a prompt with one answer: what the stage holds against its limit
     num_counted: int | None  # tokens that count in the loss; None for a prompt, which has none
     left_out: str
     notes: Sequence[str]
@@ -124,7 +125,7 @@ def _length(one: ReadRow) -> int:
 def _row(chat: Chat, one: ReadRow) -> Row:
     refusal = f"refused: {one.refusal.problem}" if one.refusal else ""
     if one.coded is None:
-        return Row(one.number, one.record.id, one.source, [], 0, None, refusal, [])
+        return Row(one.number, one.record.id, one.source, [], 0, 0, None, refusal, [])
     notes = list(one.coded.notes)
     if hidden := sum(max(0, len(span.ids) - span.kept - MOST_CUT) for span in one.coded.spans):
         notes.append(f"{hidden:,} more tokens that truncation removes are not shown")
@@ -133,6 +134,7 @@ def _row(chat: Chat, one: ReadRow) -> Row:
         one.record.id,
         one.source,
         [Part(span.label, pieces(chat, span.first(span.kept + MOST_CUT))) for span in one.coded.spans],
+        sum(len(span.ids) for span in one.coded.spans),
         one.coded.length,
         None if one.record.kind == "prompt" else one.coded.num_counted,
         one.coded.left_out,

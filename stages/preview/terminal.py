@@ -66,8 +66,9 @@ def heading(row: Row) -> str:
     told = f"row {row.number} of {row.source}, id {row.id}"
     if row.left_out:
         return f"{told}: LEFT OUT, {row.left_out}" if row.parts else f"{told}: {row.left_out}"
-    counted = "" if row.num_counted is None else f", {row.num_counted:,} in the loss"
-    return f"{told}: {row.length:,} tokens{counted}"
+    counted = "" if row.num_counted is None else f", {row.num_counted:,} of them in the loss"
+    longest = "" if row.length == row.num_tokens else f"; the longest sequence has {row.length:,}"
+    return f"{told}: {row.num_tokens:,} tokens{counted}{longest}"
 
 
 def where(warned: Warned) -> str:

@@ -69,6 +69,16 @@ def test_preview_shows_rows_and_writes_a_page(project: Project, tiny_model: Path
     assert "⟦" in result.stdout and "\x1b" not in result.stdout
     assert "conversation" in (project.root / "page.html").read_text("utf-8")
     assert not (project.root / "runs").exists()
+    again = project.command("preview", "looked.yaml", "sft", "--html", "page.html")  # its own page may be made anew
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("held", ["", "<!doctype html>\n<html>my own</html>\n", "{}\n"])
+def test_file_that_is_no_page_of_a_preview_is_not_written_over(call: Call, held: str) -> None:
+    Path("mine.html").write_text(held, "utf-8")
+    code, _, err = call("looked.yaml", "sft", "--html", "mine.html")
+    assert code == 2 and "exists, and is no page that a preview wrote" in err
+    assert Path("mine.html").read_text("utf-8") == held
 
 
 def test_preview_reads_the_rows_that_a_stage_has_written(project: Project, tiny_model: Path) -> None:

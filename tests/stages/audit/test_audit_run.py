@@ -92,7 +92,7 @@ def test_sources_of_several_kinds_are_refused(tmp_path: Path, model: ModelConfig
 
 
 def test_unknown_check_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ValueError, match="there is no check 'near_duplicat' -> did you mean 'near_duplicate'?"):
+    with pytest.raises(ValueError, match="there is no check 'near_duplicat' -> did you mean 'near_duplicate'"):
         audit.Config(data="rows", skip=("near_duplicat",))
 
 
@@ -192,7 +192,8 @@ def test_command_tells_what_it_found_and_writes_a_cleaned_copy(gate: Path) -> No
     (["--data", "rwa"], "there is no data source 'rwa'"), (["--data", "clean"], "are written by stage 'audit'"),
     (["--data", "raw", "--against", "raw"], "'raw' is to be held against itself"),
     (["--against", "rows.jsonl"], "'rows.jsonl' is to be held against itself"),
-    (["--set", "audit.skip=[leek]"], "did you mean 'leak'?"), (["--against", "none.jsonl"], "there is no data source 'none.jsonl'"), (["--fail-on", "note"], "note"),
+    (["--set", "audit.skip=[leek]"], "did you mean 'leak'?"),
+    (["--against", "none.jsonl"], "there is no data source 'none.jsonl'"), (["--fail-on", "note"], "note"),
 ])  # fmt: skip
 def test_command_refuses_what_it_cannot_look_at(gate: Path, arguments: list[str], problem: str) -> None:
     done = subprocess.run(

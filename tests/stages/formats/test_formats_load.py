@@ -85,7 +85,25 @@ def test_columns_are_renamed_when_mapped(tmp_path):
 def test_mapping_fails_with_the_nearest_column_when_it_is_missing(tmp_path):
     file = lines(tmp_path, [{"question": "Hi"}])
     error = error_of(source(file, map={"prompt": "questoin"}), "prompt", "all")
-    assert (error.where, error.remedy) == (f"{file}:row 1", "did you mean 'question'?")
+    assert (error.where, error.remedy) == (str(file), "did you mean 'question'?")
+
+
+def test_mapped_column_that_no_row_has_is_one_error_of_the_file_when_bad_rows_are_skipped(tmp_path):
+    file = lines(tmp_path, [{"question": "Hi"}] * 30)
+    error = error_of(source(file, map={"prompt": "questoin"}, on_bad_row="skip"), "prompt", "all")
+    assert error.problem == "no column 'questoin', which `map` names; the first rows have question"
+
+
+def test_mapped_column_that_one_row_lacks_is_that_rows_error(tmp_path):
+    file = lines(tmp_path, [{"question": "Hi"}, {"text": "Hi"}])
+    assert error_of(source(file, map={"prompt": "question"}), "prompt", "all").where == f"{file}:row 2"
+
+
+@pytest.mark.parametrize(("value", "found"), [(5, "the number 5"), ({"text": "Hi"}, "an object")])
+def test_prompt_that_is_neither_text_nor_messages_is_told_what_is_allowed(tmp_path, value, found):
+    error = error_of(source(lines(tmp_path, [{"prompt": value}])), "prompt", "all")
+    assert error.problem == f"is {found}; text, or a list of messages, is allowed"
+    assert error.remedy == "write it as text, or as messages of role and content"
 
 
 def test_bad_row_is_an_error_with_file_row_and_field_when_strict(tmp_path):

@@ -14,6 +14,7 @@ from pipeline.contract import DataSource, ModelConfig, Source
 from pipeline.errors import DataError
 from stages import dpo, ppo, rm, sft
 from stages.preview.preview import Preview, Row, preview
+from stages.preview.terminal import heading
 
 RECORDS = {"sft": "instruction", "rm": "comparison", "dpo": "comparison", "ppo": "prompt"}
 CONFIGS: dict[str, Any] = {"sft": sft.Config, "rm": rm.Config, "dpo": dpo.Config, "ppo": ppo.Config}
@@ -118,6 +119,16 @@ def test_dpo_counts_both_answers_of_its_pairs_alone(model: ModelConfig, tmp_path
     counted = [text(row, i, counts=True) for i in range(4)]
     assert counted == ["", "good<|im_end|>", "", "bad<|im_end|>"]
     assert row.parts[2].label == "completion 3, rank 2, in no pair"
+
+
+def test_heading_counts_tokens_and_those_in_the_loss_over_the_same_parts(model: ModelConfig, tmp_path: Path) -> None:
+    (row,) = look(model, "dpo", write_rows(tmp_path / "rows.jsonl", [COMPARED]), pairs_per_prompt=1).sections[0].rows
+    tokens = [sum(len(piece.ids) for piece in part.pieces) for part in row.parts]
+    assert (row.num_tokens, row.num_counted) == (sum(tokens), tokens[1] + tokens[3])
+    longest = tokens[0] + max(tokens[1], tokens[3])
+    assert heading(row).endswith(
+        f": {sum(tokens)} tokens, {row.num_counted} of them in the loss; the longest sequence has {longest}"
+    )
 
 
 def test_dpo_leaves_out_the_pairs_that_are_too_long(model: ModelConfig, tmp_path: Path) -> None:

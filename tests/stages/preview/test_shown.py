@@ -20,7 +20,7 @@ def piece(text: str, counts: bool = False, cut: bool = False, special: bool = Fa
 
 
 def made(pieces: list[Piece], name: str = "rows") -> Preview:
-    row = Row(1, name, name, [Part("conversation", pieces)], 5, 2, "", [name])
+    row = Row(1, name, name, [Part("conversation", pieces)], 5, 5, 2, "", [name])
     section = Section(name, [name], [("rows", name)], [Warned(name, name, [1, 2, 3, 4, 5, 6, 7])], [row])
     return Preview(name, name, name, [section])
 
