@@ -16,10 +16,12 @@ MAX_MESSAGE = 90
 
 
 def place(finding: Finding) -> str:
-    """Where a finding is, in one word or two."""
+    """Where a finding is: file, row and field."""
     if not finding.file:
         return finding.source
-    return finding.file if finding.row is None else f"{finding.file}:row {finding.row}"
+    if finding.row is None:
+        return finding.file
+    return f"{finding.file}:row {finding.row}" + (f": {finding.field}" if finding.field else "")
 
 
 def fragments(audited: Audited) -> list[Table]:
@@ -83,7 +85,8 @@ def _findings(audited: Audited) -> Table:
     for (severity, check, source), count in _ordered(audited):
         first = audited.ledger.examples[severity, check, source]
         where = "" if first.row is None else f"row {first.row}"
-        message = first.message if len(first.message) <= MAX_MESSAGE else first.message[: MAX_MESSAGE - 1] + "…"
+        message = f"{first.field}: {first.message}" if first.field and first.remedy else first.message
+        message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
         rows.append([severity, check, source, count, where, " ".join(message.split())])
     note = "Patterns and hashes find forms, not meanings: what they cannot find is in stages/audit/README.md."
     return Table("Findings", ["severity", "check", "source", "count", "first at", "what"], rows, note)

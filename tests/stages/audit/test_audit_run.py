@@ -46,7 +46,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_error_ends_the_stage_and_names_the_findings(tmp_path: Path, model: ModelConfig, rows: Path) -> None:
-    with pytest.raises(DataError, match=r"1 finding of severity error, the first: .*rows.jsonl:row 6") as caught:
+    with pytest.raises(
+        DataError, match=r"1 finding of severity error, the first: .*rows.jsonl:row 6: messages: "
+    ) as caught:
         run(tmp_path / "out", model, rows)
     assert caught.value.exit_code == 2
     assert {one["check"] for one in lines(Path(caught.value.where))} >= {"schema", "exact_duplicate", "contradiction"}
