@@ -111,7 +111,7 @@ CASES = [
     _row("nul-byte", "a NUL byte at byte", _lines(GOOD) + b'{"messages": "\x00"}\n'),
     Case("format-unknown", "bad.jsonl", "fit no known format", _lines({"q": "Where?", "a": "Here."})),
     Case("format-named-unknown", "format", "unknown format 'mesages'", _lines(GOOD), options="format: mesages"),
-    Case("column-unknown", "bad.jsonl:row 1", "no column 'chat'", _lines(GOOD), options="map: {messages: chat}"),
+    Case("column-unknown", "bad.jsonl", "no column 'chat'", _lines(GOOD), options="map: {messages: chat}"),
     Case("field-missing", "bad.jsonl:row 2", "", _lines(GOOD, {"messages": [ASK, {"role": "assistant"}]})),
     Case("kind-of-record-wrong", "bad.jsonl", "comparison records are needed", _lines(GOOD), kind="rm"),
     Case("kto-rows", "bad.jsonl", "no KTO objective", _lines({"prompt": "a", "completion": "b", "label": True}), kind="rm"),
