@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipeline import registry
-from pipeline.contract import DataSource, Source, TaskConfig
+from pipeline.contract import DataSource, Source
 from pipeline.errors import UserError, nearest
 from pipeline.graph import Stage, input_fields
 from pipeline.recipe import Recipe, load_recipe
@@ -72,9 +72,11 @@ def _source(recipe: Recipe, name: str, *, known_only: bool = False) -> Source:
             where=str(recipe.path),
             remedy="give the recipe an audit stage: `audit: {data: ...}` reads them when they are there",
         )
-    config = config or DataSource(path=name, split="all")
-    task = recipe.tasks.get(config.task or "", TaskConfig())
-    return Source(name, config, task, recipe.heldout_fraction, recipe.split_salt)
+    if config is not None:
+        return recipe.source(name)
+    return Source(
+        name, DataSource(path=name, split="all"), heldout_fraction=recipe.heldout_fraction, salt=recipe.split_salt
+    )
 
 
 def _max_length(recipe: Recipe, name: str) -> int | None:
@@ -114,10 +116,6 @@ def _check_apart(recipe: Recipe, sources: Sequence[Source], held: Sequence[Sourc
                     where=str(recipe.path),
                     remedy="name another source with --against, or leave it out of --data",
                 )
-
-
-def _one_file(one: Source, other: Source) -> bool:
-    return Path(str(one.config.path)).resolve() == Path(str(other.config.path)).resolve()
 
 
 def _kinds(recipe: Recipe, name: str) -> set[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline import redaction
 from pipeline.content import data_digest
-from pipeline.contract import DataSource, Source, TaskConfig
+from pipeline.contract import DataSource, Source
 from pipeline.graph import Stage, input_fields
 from pipeline.recipe import Recipe
 from pipeline.store import StageRun, Store
@@ -23,7 +23,7 @@ def job_of(recipe: Recipe, folder: Store, stage: Stage, run: StageRun, made: Mad
         for field, mark in input_fields(type(stage.config))
         if mark.role
     }
-    data = {field: [_as_plain(source) for source in sources(recipe, names)] for field, names in stage.data.items()}
+    data = {field: [_as_plain(source) for source in map(recipe.source, names)] for field, names in stage.data.items()}
     return Job(
         stage=stage.name,
         kind=stage.kind,
@@ -42,20 +42,6 @@ def _artifact(recipe: Recipe, made: Made, name: str) -> dict[str, Any]:
         return {"name": "base", "role": "policy", "path": None, "digest": ""}
     run, role = made[name], type(recipe.stages[name].config).produces
     return {"name": name, "role": role, "path": redaction.hide_home(str(run.output)), "digest": run.digest}
-
-
-def sources(recipe: Recipe, names: Sequence[str]) -> list[Source]:
-    """These data sources as a stage receives them."""
-    return [
-        Source(
-            name,
-            recipe.data[name],
-            recipe.tasks.get(recipe.data[name].task or "", TaskConfig()),
-            recipe.heldout_fraction,
-            recipe.split_salt,
-        )
-        for name in names
-    ]
 
 
 def _as_plain(source: Source) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline import registry
-from pipeline.contract import Source, TaskConfig
+from pipeline.contract import Source
 from pipeline.errors import UserError
 from pipeline.graph import Stage, input_fields
 from pipeline.recipe import Recipe, load_recipe
@@ -114,7 +114,7 @@ def _sources(recipe: Recipe, stage: Stage) -> dict[str, tuple[str, list[Source]]
         names = stage.data.get(field, ())
         if mark.records not in (None, "any") and names and (mark.records, names) not in seen:
             seen.add((mark.records, names))
-            found[field] = (str(mark.records), [_source(recipe, name) for name in names])
+            found[field] = (str(mark.records), list(map(recipe.source, names)))
     if not found:
         reads = [name for name, other in recipe.stages.items() if any(other.data.values()) and other.kind != stage.kind]
         raise UserError(
@@ -123,9 +123,3 @@ def _sources(recipe: Recipe, stage: Stage) -> dict[str, tuple[str, list[Source]]
             remedy=f"name one that does: {', '.join(reads)}" if reads else "no stage of this recipe does",
         )
     return found
-
-
-def _source(recipe: Recipe, name: str) -> Source:
-    config: Any = recipe.data[name]
-    task = recipe.tasks.get(config.task or "", TaskConfig())
-    return Source(name, config, task, recipe.heldout_fraction, recipe.split_salt)

@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field
 
 from pipeline import registry, yaml_lines
-from pipeline.contract import DataSource, Frozen, ModelConfig, StageConfig, TaskConfig
+from pipeline.contract import DataSource, Frozen, ModelConfig, Source, StageConfig, TaskConfig
 from pipeline.errors import RecipeError, UserError, nearest
 from pipeline.graph import Stage, connect
 from pipeline.validation import explain
@@ -106,6 +106,12 @@ class Recipe:
         if name not in self.stages:
             raise UserError(f"there is no stage '{name}'", where=str(self.path), remedy=nearest(name, self.stages))
         return self.stages[name]
+
+    def source(self, name: str) -> Source:
+        """The data source called `name`, as a stage receives it."""
+        config = self.data[name]
+        task = self.tasks.get(config.task or "", TaskConfig())
+        return Source(name, config, task, self.heldout_fraction, self.split_salt)
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with every default written out, as it is kept in the run folder."""

@@ -18,7 +18,7 @@ from pipeline.contract import AWAITED
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError, Waiting
 from pipeline.fingerprint import record_rows
 from pipeline.graph import Stage, input_fields
-from pipeline.jobs import Made, inputs_of, job_of, sources
+from pipeline.jobs import Made, inputs_of, job_of
 from pipeline.plan import FORCED, Step, closure, missing_rows, plan, plan_stage, with_rows
 from pipeline.recipe import LaunchConfig, Recipe
 from pipeline.store import StageRun, Store
@@ -125,7 +125,7 @@ def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
         for field, mark in input_fields(type(stage.config)):
             if mark.records and mark.records != "any":
                 there = [name for name in stage.data[field] if recipe.data[name].path]  # not yet: those of a stage
-                asked[f"{stage.name}.{field}"] = (mark.records, "all", sources(recipe, there))
+                asked[f"{stage.name}.{field}"] = (mark.records, "all", list(map(recipe.source, there)))
     if asked:
         registry.load(registry.CHECK_DATA)(asked)
 

@@ -10,7 +10,6 @@ from typing import Any
 from pipeline.errors import DataError, nearest
 from stages.agreement import dawid_skene
 from stages.agreement.judged import check_tasks, kind_of, newest
-from stages.agreement.votes import votes
 from stages.annotation.batch import Batch
 from stages.annotation.schema import Answer, Kind, Task, why_unusable
 from stages.formats import ranked
@@ -84,26 +83,6 @@ def aggregate(batch: Batch, answers: Sequence[Answer], options: Options | None =
         refused=refused,
         weights={name: weight for name, weight in weights.items() if weight != 1},
     )
-
-
-def soft_pairs(comparisons: Sequence[Comparison], ties: bool = False) -> list[dict[str, Any]]:
-    """A row a pair, for trainers other than ours: `p_a` is the share of votes for `a`, `n` the annotators who voted.
-
-    `weight` is the pair's among its prompt's; see votes.py. Pairs of one prompt belong on one side of a split.
-    """
-    return [
-        {
-            "id": comparison.id,
-            "prompt": list(comparison.prompt),
-            "a": comparison.completions[vote.first],
-            "b": comparison.completions[vote.second],
-            "p_a": vote.share,
-            "n": vote.num,
-            "weight": vote.weight,
-        }
-        for comparison in comparisons
-        for vote in votes(comparison.rankings, ties)
-    ]
 
 
 def _check_options(options: Options, answers: Sequence[Answer]) -> None:

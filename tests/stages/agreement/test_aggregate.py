@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from agreement_cases import answer, batch, noisy_ranks, task, tasks
 
 from pipeline.contract import DataSource, Source
 from pipeline.errors import DataError
-from stages.agreement.aggregate import Options, aggregate, soft_pairs
+from stages.agreement.aggregate import Options, aggregate
+from stages.agreement.votes import votes
 from stages.annotation.answers import write_rows
 from stages.formats import load
 
@@ -105,9 +104,9 @@ def test_unknown_name_is_refused_with_the_nearest(options, problem, remedy):
     assert remedy in caught.value.remedy
 
 
-def test_soft_pairs_carry_share_number_and_weight():
+def test_two_peoples_orders_become_shares_of_votes_with_a_weight():
     found = aggregate(batch(made), [answer(A, "ann", 1, 2, 3), answer(A, "ben", 1, 3, 2)])
-    pairs = {(row["a"][-1], row["b"][-1]): row for row in soft_pairs(found.comparisons)}
-    assert pairs["0", "1"]["p_a"] == pytest.approx(5 / 6) and pairs["1", "2"]["p_a"] == pytest.approx(0.5)
-    assert [(row["n"], row["weight"]) for row in pairs.values()] == [(2, pytest.approx(2 / 3))] * 3
-    assert json.dumps(list(pairs.values()))
+    (comparison,) = found.comparisons
+    pairs = {(vote.first, vote.second): vote for vote in votes(comparison.rankings, False)}
+    assert pairs[0, 1].share == pytest.approx(5 / 6) and pairs[1, 2].share == pytest.approx(0.5)
+    assert [(vote.num, vote.weight) for vote in pairs.values()] == [(2, pytest.approx(2 / 3))] * 3

@@ -8,9 +8,10 @@ from agreement_cases import answer, batch, task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.agreement.aggregate import Options, aggregate, soft_pairs
+from stages.agreement.aggregate import Options, aggregate
 from stages.agreement.agreement import measure
 from stages.agreement.readings import describe
+from stages.agreement.votes import votes
 from stages.formats.rules import dense
 
 SIZES = (2, 3, 4, 2, 3)
@@ -44,7 +45,7 @@ def test_every_answer_is_used_or_counted(case, weights):
     held, answers = case
     found = aggregate(held, answers, Options(weights=weights))
     assert sum(len(row["rankings"]) for row in found.rows) + sum(found.left_out.values()) == len(answers)
-    assert all(0 <= row["p_a"] <= 1 for row in soft_pairs(found.comparisons, ties=True))
+    assert all(0 <= vote.share <= 1 for comparison in found.comparisons for vote in votes(comparison.rankings, True))
 
 
 @settings(max_examples=150, deadline=None)

@@ -23,6 +23,7 @@ from stages.audit.cleaned import layout
 from stages.audit.names import CHECKS
 from stages.audit.rows import read
 from stages.formats import load
+from stages.formats.registry import records
 
 GOOD = [chat(f"What of {word}?", f"All about {word} is said here.") for word in ("tea", "milk", "salt", "bread")]
 COPY, NO_ANSWER = GOOD[0], {"messages": GOOD[0]["messages"][:1]}
@@ -253,3 +254,15 @@ def test_error_repeats_the_remedy_and_names_no_fix_that_cannot_help(gate: Path) 
     done = subprocess.run([*command, "--set", "audit.skip=[languages]"], capture_output=True, text=True)
     assert done.returncode == 2 and "did you mean 'prompt'?" in done.stderr and "did you mean 'prompt'?" in done.stdout
     assert "--fix" not in done.stderr
+
+
+def test_weight_of_a_ranking_and_every_other_field_come_through_the_canonical_row() -> None:
+    row = {
+        "id": "c1",
+        "prompt": [{"role": "user", "content": "ask"}],
+        "completions": ["x", "y"],
+        "rankings": [{"annotator": "ann", "ranks": [1, 2], "weight": 0.5}, {"annotator": "bo", "ranks": [2, 1]}],
+        "source": "a batch",
+    }
+    (record,) = records("ranked", row)
+    assert layout(record, row) == row
