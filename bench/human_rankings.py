@@ -1,6 +1,6 @@
 """A reward model from people's rankings, held against them: K-wise against pairs, and what people agree on.
 
-.venv/bin/python bench/human_rankings.py RANKINGS.jsonl [--format mqm] [--folds 5] [--prompts N]
+.venv/bin/python bench/human_rankings.py RANKINGS.jsonl [--format NAME] [--folds 5] [--prompts N]
 
 Five-fold cross-validation over prompts on SmolLM2-135M. In each fold one model learns whole rankings, and another one
 pairs drawn at random from the same rankings until as many tokens are encoded (a prompt once a comparison), in as many

@@ -20,7 +20,7 @@ from pipeline.errors import ModelError
 from pipeline.redaction import hide_home
 
 Role = Literal["policy", "reward", "evaluation", "comparisons", "batch", "rows"]
-RecordKind = Literal["instruction", "comparison", "prompt", "any"]  # any: bad rows are the stage's own business
+RecordKind = Literal["instruction", "comparison", "prompt", "document", "any"]  # any: bad rows are the stage's business
 # Roles that are data, and their file: in the output, or in the folder of what people have sent back.
 ROWS: Mapping[Role, str] = {"comparisons": "comparisons.jsonl", "batch": "comparisons.jsonl", "rows": "rows.jsonl"}
 AWAITED: frozenset[Role] = frozenset({"batch"})  # those whose rows people make, after the stage has ended
@@ -219,11 +219,45 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """A report fragment: what came out, in a few sentences. The page shows it above everything else."""
+
+    title: str
+    sentences: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mark of a plot; `low` and `high` are its interval on the y axis."""
+
+    name: str
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A report fragment: named points, such as quality against cost, or, where `joined`, a curve through them."""
+
+    title: str
+    x_label: str
+    y_label: str
+    points: Sequence[Point]
+    joined: bool = False
+    note: str = ""
+
+
+Fragment = Table | Samples | Verdict | Plot
+
+
+@dataclass(frozen=True)
 class Result:
     """What a stage returns: final figures, fragments for the report, and what it wants said on the terminal."""
 
     metrics: Mapping[str, float]
-    fragments: Sequence[Table | Samples] = ()
+    fragments: Sequence[Fragment] = ()
     summary: Sequence[str] = ()
 
 

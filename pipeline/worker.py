@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline import lifeline, registry
-from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, Table, TaskConfig
+from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, TaskConfig
 from pipeline.errors import FAILED, INTERRUPTED, Interrupted, PosttuneError, disk_problem
 from pipeline.launch import SIGNALS
 from pipeline.store import write_atomically
@@ -200,7 +200,7 @@ def _record(result: Result, job: Job, tracker: Tracker) -> dict[str, Any]:
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "wandb_run_id": tracker.state.get("wandb_run_id"),
     }
-    fragments = [{"type": "table" if isinstance(f, Table) else "samples", **asdict(f)} for f in result.fragments]
+    fragments = [{"type": type(f).__name__.lower(), **asdict(f)} for f in result.fragments]
     return {"record": record, "report": {"fragments": fragments}, "summary": list(result.summary)}
 
 

@@ -20,7 +20,7 @@ from stages.formats.split import in_part, is_heldout
 if TYPE_CHECKING:
     from pipeline.contract import DataSource, Source
 
-Kind = Literal["instruction", "comparison", "prompt"]
+Kind = Literal["instruction", "comparison", "prompt", "document"]
 Side = Literal["train", "heldout", "all"]
 LOOKED_AT = 20  # rows of each file by which its format is told
 CONVERSIONS = {("instruction", "prompt"), ("comparison", "prompt"), ("comparison", "instruction")}
