@@ -129,8 +129,11 @@ def rows(
 
 @app.command()
 def status(recipe: RecipePath, stage: StageName = None, overrides: Overrides = None, runs: Runs = RUNS) -> None:
-    """Who has done what, and what is missing."""
-    _say("status", _batch(recipe, overrides, runs, stage))
+    """Who has done what, what is missing, and whether the run would go on."""
+    run = _batch(recipe, overrides, runs, stage)
+    _say("status", run)
+    waits = load_recipe(recipe, overrides or ()).stages[run.stage].config.missing(run.output, returned(run))
+    typer.echo(f"the run waits: {waits}" if waits else f"the run can go on: posttune run {recipe}")
 
 
 @app.command()

@@ -161,7 +161,8 @@ def test_rankings_of_people_become_a_reward_model(talker: ModelConfig, rows: dic
         assert {r["annotator"] for r in row["rankings"]} == {"ann", "bo"}
         assert all(r["ranks"] == [1 + sorted(set(lengths)).index(n) for n in lengths] for r in row["rankings"])
     assert "agree" in project.command("collect", "agreement", "people.yaml").stdout
-    assert "every task" in project.command("collect", "status", "people.yaml").stdout
+    said = project.command("collect", "status", "people.yaml").stdout
+    assert "every task" in said and "the run can go on: posttune run people.yaml" in said
 
 
 def ranked_by_length(file: Path, tasks: Path) -> Path:
