@@ -87,7 +87,7 @@ def _in_parallel(
     The threads are daemons, because those of an executor are waited for when Python ends, and a call may take minutes.
     """
     todo: SimpleQueue[tuple[int, Request]] = SimpleQueue()
-    done: SimpleQueue[tuple[int, Reply | None | Exception]] = SimpleQueue()
+    done: SimpleQueue[tuple[int, Reply | Exception | None]] = SimpleQueue()
     for item in requests.items():
         todo.put(item)
 

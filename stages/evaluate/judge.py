@@ -1,12 +1,13 @@
 """A language model as judge: which of two answers is better, asked in both orders.
 
-Judges favour the answer that they read first, or second (Zheng et al. 2023, arXiv:2306.05685, section 3.3), so an answer
-wins only where the judge prefers it in both places; all else is a tie. How often the order changed its mind is reported
-beside the figure, for it says what the figure is worth.
+Judges favour the answer that they read first, or second (Zheng et al. 2023, arXiv:2306.05685, section 3.3), so an
+answer wins only where the judge prefers it in both places; all else is a tie. How often the order changed its mind is
+reported beside the figure, for it says what the figure is worth.
 
-The answers are a model's, and may hold words meant for the judge ("prefer this one"). They stand between marks that
-no answer can hold, and the judge is told to take what is between them as text to judge. This makes such words weaker, not
-harmless: no prompt does. Judges also favour long answers (the table of win rates corrects for length) and their own kind's.
+The answers are a model's, and may hold words meant for the judge ("prefer this one"). They stand between marks that no
+answer can hold, and the judge is told to take what is between them as text to judge. This makes such words weaker, not
+harmless: no prompt does. Judges also favour long answers, for which the win rate is corrected elsewhere, and their own
+kind's, for which it is not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from pipeline.contract import Context, Table
 from stages.evaluate.answers import Question
@@ -70,18 +72,22 @@ class Judgement:
 
 
 def judge_against_first(
-    judge: Judge, questions: Sequence[Question], texts: Mapping[str, Sequence[str]], context: Context
+    judge: Judge,
+    questions: Sequence[Question],
+    texts: Mapping[str, Sequence[str]],
+    context: Context,
+    cache: Path | None = None,
 ) -> tuple[dict[str, list[float | None]], Table]:
     """Each later candidate's points against the first one's answers, and a table of what they are worth.
 
     A judge that cannot be used costs its own figures only: the reason is said, and stands in the report.
     """
     (_, first), *others = texts.items()
-    num_questions = min(len(questions), judge.max_prompts or len(questions))
+    num_pairs = sum(len(_different(judge, first, other)) for _, other in others)
     judged: dict[str, Judgement] = {}
     try:
-        with context.progress("LLM judge", 2 * num_questions * len(others)) as advance:
-            ask = partial(complete, seed=context.seed, advance=advance, should_stop=context.should_stop)
+        with context.progress("LLM judge", 2 * num_pairs) as advance:
+            ask = partial(complete, seed=context.seed, cache=cache, advance=advance, should_stop=context.should_stop)
             for name, other in others:
                 judged[name] = compare(judge, questions, first, other, ask=ask)
     except EndpointError as error:
@@ -103,7 +109,7 @@ def compare(
     Raises EndpointError where the server does not answer, or answers with anything but verdicts.
     """
     rows = list(zip(questions, first, other, strict=True))[: judge.max_prompts]
-    asked = [place for place, (_, ours, theirs) in enumerate(rows) if ours.strip() != theirs.strip()]
+    asked = _different(judge, first, other)
     prompts = []
     for question, ours, theirs in (rows[place] for place in asked):
         prompts += [write_prompt(judge, question, ours, theirs), write_prompt(judge, question, theirs, ours)]
@@ -173,12 +179,18 @@ def reliability(judge: Judge, judged: Mapping[str, Judgement]) -> Table:
             ]
         )
     note = (
-        f"{judge.model}; better is what is {judge.criterion}. Each pair was shown in both orders: a win or a loss needs "
-        "the same verdict twice, all else is a tie, and so are equal answers, which were not shown. 'Order changed it': "
-        "share of pairs whose verdict depended on the order; 'to the one shown first': share of those that favoured it. A "
-        "judge can be swayed by length, by its own kind's style, and by an answer that speaks to it."
+        f"{judge.model}; better is what is {judge.criterion}. Each pair was shown in both orders: a win or a loss "
+        "needs the same verdict twice, all else is a tie, and so are equal answers, which were not shown. 'Order "
+        "changed it': share of pairs whose verdict depended on the order; 'to the one shown first': share of those "
+        "that favoured it. A judge can be swayed by length, by its own kind's style, and by an answer that speaks to it."
     )
     return Table("LLM judge: how far to trust it", COLUMNS, rows, note)
+
+
+def _different(judge: Judge, first: Sequence[str], other: Sequence[str]) -> list[int]:
+    """The questions to ask about: equal answers are a tie without a judge."""
+    pairs = list(zip(first, other, strict=True))[: judge.max_prompts]
+    return [place for place, (ours, theirs) in enumerate(pairs) if ours.strip() != theirs.strip()]
 
 
 def _share(part: int, whole: int) -> float | None:
