@@ -182,7 +182,7 @@ def reliability(judge: Judge, judged: Mapping[str, Judgement]) -> Table:
         f"{judge.model}; better is what is {judge.criterion}. Each pair was shown in both orders: a win or a loss "
         "needs the same verdict twice, all else is a tie, and so are equal answers, which were not shown. 'Order "
         "changed it': share of pairs whose verdict depended on the order; 'to the one shown first': share of those "
-        "that favoured it. A judge can be swayed by length, by its own kind's style, and by an answer that speaks to it."
+        "that favoured it. A judge can be swayed by length, by its own kind's style, and by answers that speak to it."
     )
     return Table("LLM judge: how far to trust it", COLUMNS, rows, note)
 

@@ -264,8 +264,10 @@ def test_stop_ends_the_calls_under_way_and_the_waits(server: FakeServer, monkeyp
     started = time.monotonic()
     with pytest.raises(Interrupted):
         ask(server, ["waits", "fails"], should_stop=lambda: len(server.heard) == 2)
+    waiting = [thread for thread in threading.enumerate() if thread.name == "endpoint"]
     release.set()
     assert time.monotonic() - started < 5
+    assert waiting and all(thread.daemon for thread in waiting)  # Python does not wait for them when it ends
 
 
 def test_cached_reply_is_not_asked_for_again(server: FakeServer, tmp_path: Path) -> None:
