@@ -299,6 +299,7 @@ class Context:
     seed: int = 17
     checkpoints: Path | None = None  # None: do not checkpoint
     keep: Path | None = None  # what is written here stays where the stage ends with a UserError; None: nothing does
+    paid: Path | None = None  # what cost money to get: kept until the stage is published, or forced
     allow_drift: bool = False  # a resume may go on on another processor, or under other versions or threads
     chief: bool = True  # of several processes, the one that writes and evaluates
     log_metrics: Callable[[int, Mapping[str, float]], None] = _ignore_metrics

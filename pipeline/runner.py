@@ -150,7 +150,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, made: Made, options: Opt
         _check_room(recipe, stage, run)  # while what --force will replace is still there
         before, files = folder.last_fingerprint(stage.name), store.remember(run)
         if step.action == "run":
-            store.forget(run)
+            store.forget(run, forced=step.reasons == FORCED)
         config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
         inputs = inputs_of(stage, made)
         store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})

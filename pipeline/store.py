@@ -68,6 +68,11 @@ class StageRun:
         return self.folder / "kept"
 
     @property
+    def paid(self) -> Path:
+        """What a stage has paid for, such as a server's replies: it outlives attempts that did not end."""
+        return self.folder / "paid"
+
+    @property
     def digest(self) -> str:
         """Of a finished run: what its output is known by."""
         return str(self.read(manifest.FILE)["digest"])
@@ -214,8 +219,10 @@ def prepare(run: StageRun, config: str, inputs: Mapping[str, Any]) -> None:
     write_atomically(run.folder / "inputs.json", json.dumps(inputs))
 
 
-def forget(run: StageRun) -> None:
-    """Start over: drop checkpoints, metrics and state of earlier attempts."""
+def forget(run: StageRun, *, forced: bool = False) -> None:
+    """Start over: drop checkpoints, metrics and state of earlier attempts; `forced`: what they paid for too."""
+    if forced:
+        shutil.rmtree(run.paid, ignore_errors=True)
     for name in ("checkpoints", "output", "output.tmp", "kept"):
         shutil.rmtree(run.folder / name, ignore_errors=True)
     for name in ("metrics.jsonl", "state.json", "manifest.json", "report.json"):
@@ -233,8 +240,8 @@ def discard(run: StageRun, before: Mapping[Path, bytes]) -> bool:
 
     False where it has a checkpoint to keep: its folder is then as it was `before`; else nothing is left in it.
     """
-    own = {run.checkpoints, run.folder / "lock", run.folder / "wandb"}  # the last may hold what is not sent yet
-    keep = {run.log, run.kept, *own, *before} if run.has_checkpoint else {run.log, run.kept}
+    own = {run.checkpoints, run.paid, run.folder / "lock", run.folder / "wandb"}  # the last may hold what is not sent yet
+    keep = {run.log, run.kept, *own, *before} if run.has_checkpoint else {run.log, run.kept, run.paid}
     for path in run.folder.iterdir():
         if path not in keep:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -271,6 +278,7 @@ def publish(run: StageRun, record: Mapping[str, Any], report: Mapping[str, Any])
             where=str(run.folder),
             remedy="free some space or mend the permissions, then run again: the checkpoint is kept",
         ) from error
+    shutil.rmtree(run.paid, ignore_errors=True)
     return made
 
 

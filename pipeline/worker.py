@@ -68,6 +68,7 @@ class Job:
             seed=self.seed,
             checkpoints=folder / "checkpoints",
             keep=folder / "kept",
+            paid=folder / "paid",
             allow_drift=self.allow_drift,
             chief=chief,
             log_metrics=tracker.log,

@@ -13,11 +13,11 @@ from stages.modeling.memory import training_estimate
 class Endpoint(Frozen):
     """An OpenAI-compatible server that answers chats: vLLM's, `transformers serve`, or a company's."""
 
-    base_url: str = Field(pattern=r"^https?://")  # up to and with /v1
+    base_url: str = Field(pattern=r"^https?://[^@]+$")  # up to and with /v1; messages quote it, so no password
     model: str = Field(min_length=1)  # as the server calls it
     api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # the variable that holds the key
     timeout: float = Field(60.0, gt=0)  # seconds a call
-    max_retries: int = Field(3, ge=0)  # after a refused connection, a 429 or a 5xx; waits double from one second
+    max_retries: int = Field(3, ge=0)  # after no connection, no answer in time, a 429 or a 5xx
     num_parallel: int = Field(4, gt=0)  # calls at once
 
 

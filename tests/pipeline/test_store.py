@@ -202,3 +202,21 @@ def test_withdraw_leaves_no_file_unless_a_stage_has_a_run(project: Project) -> N
     folder.point("sft", None)
     folder.withdraw()
     assert list(Path("runs/chain").iterdir()) == []
+
+
+def test_what_was_paid_for_outlives_attempts_but_not_force_or_the_end(run: StageRun) -> None:
+    reply = run.paid / "replies.jsonl"
+
+    def pay() -> None:
+        run.paid.mkdir(parents=True, exist_ok=True)
+        reply.write_text("{}", "utf-8")
+
+    pay()
+    store.forget(run)
+    assert store.discard(run, {}) and reply.exists()
+    store.forget(run, forced=True)
+    assert not reply.exists()
+    pay()
+    store.prepare(run, "", {})
+    store.publish(run, {}, {})
+    assert not reply.exists()
