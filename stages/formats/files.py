@@ -59,9 +59,7 @@ def raise_it(error: DataError) -> NoReturn:
     raise error
 
 
-def read_rows(
-    path: str | Path, on_bad: OnBad = raise_it, table: str | None = None, name: str | None = None
-) -> Rows:
+def read_rows(path: str | Path, on_bad: OnBad = raise_it, table: str | None = None, name: str | None = None) -> Rows:
     """Each row with its number from 1: the line in JSON lines, the element or the record after the header elsewhere.
 
     `table` is the sheet of a workbook, or the key of a JSON object that is the whole file. A text file is one row,

@@ -59,7 +59,9 @@ def _whole_text(file: Path, stream: BinaryIO, on_bad: OnBad) -> Rows:
     data = stream.read(MAX_LINE)
     if len(data) == MAX_LINE:
         raise DataError(
-            f"a text of more than {MAX_LINE >> 20} MiB, which would be one row", where=str(file), remedy="split the file"
+            f"a text of more than {MAX_LINE >> 20} MiB, which would be one row",
+            where=str(file),
+            remedy="split the file",
         )
     if flaw := _flaw(data, start):
         on_bad(_unreadable(flaw, f"{file}:row 1"))
