@@ -42,8 +42,10 @@ class Material:
         seed: int = 0,
     ) -> None:
         held = {asked(question.messages) for question in questions}
-        usable = {asked(e.messages[:-1]): e for e in reversed(examples) if _is_talk(e)}
-        self.examples = [example for key, example in reversed(usable.items()) if key not in held]
+        usable: dict[str, Instruction] = {}
+        for example in filter(_is_talk, examples):
+            usable.setdefault(asked(example.messages[:-1]), example)
+        self.examples = [example for key, example in usable.items() if key not in held]
         self._documents, self._seed = documents, seed
 
     def messages(self, question: Question, way: Baseline) -> list[Message]:
@@ -87,8 +89,8 @@ def gather(config: Config, context: Context, questions: Sequence[Question]) -> M
     for name, way in config.baselines.items():
         if way.num_examples > len(material.examples):
             raise DataError(
-                f"num_examples is {way.num_examples}; of {len(examples)} rows for training {len(material.examples)} can "
-                "be shown: those with another prompt than every question and every other example, and no tool calls",
+                f"num_examples is {way.num_examples}; of {len(examples)} rows for training {len(material.examples)} "
+                "can be shown, as each must ask something else, also than the held-out prompts, and call no tool",
                 where=f"evaluate.baselines.{name}",
                 remedy="lower num_examples, or name more data as examples",
             )
