@@ -1,8 +1,8 @@
 """The texts nearest to a question by BM25 (Robertson & Zaragoza 2009), with bm25s: examples and passages are found so.
 
 Words are lower-cased runs of letters and digits, and single characters of Chinese and Japanese. There is no list of
-stop words: BM25 itself weighs a word less the more texts have it, and a list is right for one language only. On XQuAD
-the paragraph asked about is among the first 3 for 97.8% of the questions, with bm25s's English list for 98.0%.
+stop words: BM25 itself weighs a word less the more texts have it, and a list is right for one language only. Among
+XQuAD's whole paragraphs the one asked about is in the first 3 for 97.8% of 493 questions; with an English list, 98.0%.
 """
 
 from __future__ import annotations
