@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from stages.audit.ledger import Finding, Place
 from stages.audit.rows import Row
 from stages.audit.texts import is_mojibake
-from stages.formats.records import Comparison, Instruction, Message, Prompt, Text, Unpaired, ranking_row
+from stages.formats.records import Comparison, Document, Instruction, Message, Prompt, Text, Unpaired, ranking_row
 
 CHANGES = "changes.jsonl"
 
@@ -76,10 +76,12 @@ def layout(record: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
         return (
             {"id": record.id, "messages": list(record.messages)}
             | ({"tools": record.tools} if record.tools else {})
+            | ({"references": list(record.references)} if record.references else {})
             | known
         )
     if isinstance(record, Text):
-        return {"id": record.id, "text": record.text}
+        title = record.title if isinstance(record, Document) else None
+        return {"id": record.id, "text": record.text} | ({"title": title} if title else {})
     row: dict[str, Any] = {"id": record.id, "prompt": list(record.prompt)}
     if isinstance(record, Comparison):
         row |= {"completions": list(record.completions), "rankings": list(map(ranking_row, record.rankings))}

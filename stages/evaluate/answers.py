@@ -38,13 +38,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Answers:
-    """One candidate's completions, in the order of the questions."""
+    """One candidate's completions, in the order of the questions, and the tokens that each call read and wrote.
+
+    A call that drew several answers to choose from read its prompt once and wrote all of them. None: a server did not
+    say.
+    """
 
     completions: list[Completion]
     texts: list[str]
+    num_prompt_tokens: list[int | None]
+    num_new_tokens: list[int | None]
 
     def sequences(self, questions: Sequence[Question]) -> Sequences:
-        """Prompts and completions as ids."""
+        """The questions' own prompts, whatever was sent for them, and the completions, as ids."""
         return Sequences([q.ids for q in questions], [c.ids for c in self.completions])
 
 
@@ -81,27 +87,46 @@ def ask(
     temperature: float = 0.0,
     batch_size: int = BATCH,
 ) -> Answers:
-    """The role's answers to all questions."""
+    """The role's answers to all questions, asked as they are."""
+    limits = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
+    return ask_prompts(backbone, role, chat, [q.ids for q in questions], context, label=role, **limits)
+
+
+def ask_prompts(
+    backbone: Backbone,
+    role: str,
+    chat: Chat,
+    prompts: Sequence[list[int]],
+    context: Context,
+    *,
+    label: str,
+    max_new_tokens: int,
+    temperature: float,
+    batch_size: int,
+    purpose: str = "answers",
+) -> Answers:
+    """The role's answers to prompts of any making; `label` is what the progress display calls it."""
 
     def on_batch(done: int) -> None:
         advance(done)
         if context.should_stop():
             raise Interrupted("stopped", remedy="run the same command again to go on")
 
-    with context.progress(f"{role} answers", len(questions)) as advance:
+    with context.progress(f"{label} answers", len(prompts)) as advance:
         completions = generate(
             backbone,
             role,
             chat,
-            [q.ids for q in questions],
+            prompts,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=context.seed,
-            purpose="answers",
+            purpose=purpose,
             batch_size=batch_size,
             on_batch=on_batch,
         )
-    return Answers(completions, [chat.decode(c.ids) for c in completions])
+    texts = [chat.decode(c.ids) for c in completions]
+    return Answers(completions, texts, [len(ids) for ids in prompts], [len(c.ids) for c in completions])
 
 
 def kl_to_reference(

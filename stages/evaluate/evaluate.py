@@ -1,22 +1,22 @@
 """Candidates side by side on held-out prompts: what a program can check, and what reward models say.
 
-Every candidate answers the same prompts with the same limits from one load of the shared base. Each figure
-has a 95% bootstrap interval over prompts; differences are paired with the first candidate.
+Every candidate answers the same prompts with the same limits, asked in its own way (candidates.py, prompting.py), from
+one load of the shared base. Each figure has a 95% bootstrap interval over prompts; differences are paired with the
+first candidate.
 
 Alone: `posttune run recipes/quickstart.yaml evaluate`
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from pipeline.contract import Artifact, Context, Result, Samples, Table
+from pipeline.contract import Context, Result, Samples, Table
 from pipeline.errors import DataError
 from stages.evaluate.answers import (
     Answers,
     Question,
-    ask,
     difference_interval,
     heldout_questions,
     kl_to_reference,
@@ -24,22 +24,16 @@ from stages.evaluate.answers import (
     measure,
     with_interval,
 )
+from stages.evaluate.asking import Desk, ask_all, load_policies, role_of, said_of
+from stages.evaluate.candidates import Candidate, candidates
 from stages.evaluate.config import Config
+from stages.evaluate.prompting import gather
+from stages.evaluate.reward_models import RewardModel, load_reward_models
 from stages.modeling.backbone import Backbone, open_backbone
-from stages.modeling.chat import Chat, load_chat
-from stages.modeling.heads import ScalarHead
-from stages.rollout.score import normalised_scores
+from stages.modeling.chat import load_chat
 
 Figures = dict[str, list[float | None]]  # a figure's value for each question
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A reward model that scores answers; scores are in its own normalised units."""
-
-    name: str  # as the report calls its figure
-    role: str
-    head: ScalarHead
+ANSWERS = "answers.jsonl"  # in the artifact: a row a question, with every candidate's answer
 
 
 def run(config: Config, context: Context) -> Result:
@@ -48,74 +42,37 @@ def run(config: Config, context: Context) -> Result:
     questions = heldout_questions(context.data["data"], chat, config.max_prompts, context.seed)
     if not questions:
         raise DataError("there are no held-out prompts", where="evaluate.data", remedy="raise heldout_fraction")
-    candidates = context.inputs["candidates"]
-    _check_names(candidates)
+    compared = candidates(config, context)
+    material = gather(config, context, questions)
     backbone = open_backbone(context.model)
-    for candidate in candidates:
-        backbone.load(_role(candidate), candidate)
-    judges = _load_judges(context, backbone, chat)
+    load_policies(backbone, compared)
+    judges = load_reward_models(context, backbone, chat)
 
-    answers = {
-        c.name: ask(
-            backbone,
-            _role(c),
-            chat,
-            questions,
-            context,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            batch_size=config.batch_size,
-        )
-        for c in candidates
-    }
+    desk = Desk(config, context, backbone, chat, questions, material)
+    answers, silent = ask_all(desk, compared, judges[0] if judges else None)
+    compared = [candidate for candidate in compared if candidate.name in answers]
     figures: dict[str, Figures] = {}
-    with context.progress("judging", len(candidates)) as advance:
-        for candidate in candidates:
+    with context.progress("judging", len(compared)) as advance:
+        for candidate in compared:
             figures[candidate.name] = _figures(backbone, questions, answers[candidate.name], judges)
             advance(1)
     _add_win_rates(figures, judges)
-    _add_kl(context, backbone, questions, candidates, answers, figures)
-    return _result(config, questions, answers, figures, judges, _baselines(context, list(figures)))
+    _add_kl(context, backbone, questions, compared, answers, figures)
+    _save(context, questions, answers, figures)
+    return _result(config, questions, answers, figures, judges, _baselines(context, list(figures)), said_of(silent))
 
 
-def _check_names(candidates: Sequence[Artifact]) -> None:
-    """Names tell candidates apart in every table; in a script they are the folders' last parts."""
-    names = [candidate.name for candidate in candidates]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise DataError(
-            f"two candidates are called '{twice[0]}'",
-            where="evaluate.candidates",
-            remedy="name each once, and give their folders different names",
-        )
-
-
-def _role(artifact: Artifact) -> str:
-    """Adapter names may hold no dots, stage names may."""
-    return "candidate_" + artifact.name.replace(".", "_")
-
-
-def _load_judges(context: Context, backbone: Backbone, chat: Chat) -> list[Judge]:
-    judges = []
-    for field, label in (("reward", "proxy score"), ("second_reward", "second reward model's score")):
-        for artifact in context.inputs.get(field, ()):
-            assert artifact.path is not None, "a reward model is always a published artifact"
-            chat.check_same(artifact)
-            backbone.load(f"judge_{field}", artifact)
-            head = ScalarHead.load(artifact.path, backbone.hidden_size).to(backbone.device)
-            judges.append(Judge(label, f"judge_{field}", head))
-    return judges
-
-
-def _figures(backbone: Backbone, questions: Sequence[Question], answers: Answers, judges: Sequence[Judge]) -> Figures:
+def _figures(
+    backbone: Backbone, questions: Sequence[Question], answers: Answers, judges: Sequence[RewardModel]
+) -> Figures:
     figures = measure(questions, answers)
     sequences = answers.sequences(questions)
     for judge in judges:
-        figures[judge.name] = normalised_scores(backbone, judge.role, judge.head, sequences).tolist()
+        figures[judge.name] = list(judge.scores(backbone, sequences))
     return figures
 
 
-def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[Judge]) -> None:
+def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[RewardModel]) -> None:
     """How often a candidate's answer scores above the first candidate's; a tie counts half."""
     first = next(iter(figures.values()))
     for judge in judges:
@@ -130,21 +87,51 @@ def _add_kl(
     context: Context,
     backbone: Backbone,
     questions: Sequence[Question],
-    candidates: Sequence[Artifact],
+    compared: Sequence[Candidate],
     answers: Mapping[str, Answers],
     figures: Mapping[str, Figures],
 ) -> None:
-    """KL of candidate to reference over the vocabulary, summed along the candidate's own answers, nats."""
+    """KL of policy to reference over the vocabulary, summed along the policy's own plain answers, nats.
+
+    A baseline's answers follow another prompt, where the distance to the reference is another thing.
+    """
     if not context.inputs.get("reference"):
         return
     reference = context.artifact("reference")
-    known = [_role(c) for c in candidates if c.name == reference.name]
+    plain = [candidate for candidate in compared if candidate.is_plain]
+    known = [role_of(candidate) for candidate in plain if candidate.name == reference.name]
     role = known[0] if known else "reference"
     if not known:
         backbone.load(role, reference)
-    for candidate in candidates:
-        kl = kl_to_reference(backbone, _role(candidate), role, questions, answers[candidate.name])
+    for candidate in plain:
+        kl = kl_to_reference(backbone, role_of(candidate), role, questions, answers[candidate.name])
         figures[candidate.name]["KL to " + reference.name] = kl
+
+
+def _save(
+    context: Context,
+    questions: Sequence[Question],
+    answers: Mapping[str, Answers],
+    figures: Mapping[str, Figures],
+) -> None:
+    """All answers with what was measured of each, so that every figure of the report can be worked out again."""
+    with (context.output / ANSWERS).open("w", encoding="utf-8") as stream:
+        for i, question in enumerate(questions):
+            row = {
+                "id": question.id,
+                "prompt": list(question.messages),
+                "reference": question.reference,
+                "answers": {
+                    name: {
+                        "text": own.texts[i],
+                        "num_prompt_tokens": own.num_prompt_tokens[i],
+                        "num_new_tokens": own.num_new_tokens[i],
+                        "figures": {measure: values[i] for measure, values in figures[name].items()},
+                    }
+                    for name, own in answers.items()
+                },
+            }
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _result(
@@ -152,8 +139,9 @@ def _result(
     questions: Sequence[Question],
     answers: Mapping[str, Answers],
     figures: Mapping[str, Figures],
-    judges: Sequence[Judge],
+    judges: Sequence[RewardModel],
     baselines: Sequence[str],
+    missing: str,
 ) -> Result:
     names = list(figures)
     measures = list(dict.fromkeys(measure for own in figures.values() for measure in own))
@@ -161,11 +149,15 @@ def _result(
         [m, *(with_interval(mean_interval(figures[n][m])) if m in figures[n] else None for n in names)]
         for m in measures
     ]
-    metrics = {f"{name}/{m.replace(' ', '_')}": mean_interval(own[m])[0] for name, own in figures.items() for m in own}
+    metrics = {
+        f"{name.replace(' + ', '+')}/{m.replace(' ', '_')}": mean_interval(own[m])[0]
+        for name, own in figures.items()
+        for m in own
+    }
     how = "greedy" if config.temperature == 0 else f"sampled at temperature {config.temperature:g}"
     note = (
         f"{len(questions)} held-out prompts, {how}, at most {config.max_new_tokens} new tokens; 95% bootstrap "
-        "intervals over prompts. The proxy is the reward model that PPO optimised: read it beside the others"
+        f"intervals over prompts. The proxy is the reward model that PPO optimised: read it beside the others{missing}"
     )
     shown = [_shown(q, i, names, answers, figures, judges) for i, q in enumerate(questions[: config.num_shown])]
     fragments = [Table("Candidates on held-out prompts", ["figure", *names], rows, note)]
@@ -187,9 +179,11 @@ def _baselines(context: Context, names: list[str]) -> list[str]:
 
 def _differences(figures: Mapping[str, Figures], baseline: str) -> Table:
     others = [name for name in figures if name != baseline]
-    shared = [m for m in figures[baseline] if all(m in figures[name] for name in others)]
+    own = figures[baseline]
+    shared = [m for m in own if any(m in figures[name] for name in others)]
     rows = [
-        [m, *(with_interval(difference_interval(figures[n][m], figures[baseline][m])) for n in others)] for m in shared
+        [m, *(with_interval(difference_interval(figures[n][m], own[m])) if m in figures[n] else None for n in others)]
+        for m in shared
     ]
     return Table(f"Difference from {baseline}", ["figure", *others], rows, "Paired by prompt; 95% bootstrap intervals.")
 
@@ -200,7 +194,7 @@ def _shown(
     names: Sequence[str],
     answers: Mapping[str, Answers],
     figures: Mapping[str, Figures],
-    judges: Sequence[Judge],
+    judges: Sequence[RewardModel],
 ) -> dict[str, object]:
     row: dict[str, object] = {"prompt": question.text, "answers": [answers[name].texts[index] for name in names]}
     if judges:

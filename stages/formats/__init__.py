@@ -3,13 +3,14 @@
 from stages.formats.check import check
 from stages.formats.files import expand, read_rows
 from stages.formats.load import Loaded, Log, best, iter_records, load
-from stages.formats.records import Comparison, Instruction, Message, Prompt, Ranking, Record, Text, Unpaired
+from stages.formats.records import Comparison, Document, Instruction, Message, Prompt, Ranking, Record, Text, Unpaired
 from stages.formats.registry import FORMATS, find
 from stages.formats.split import in_part, is_heldout
 
 __all__ = [
     "FORMATS",
     "Comparison",
+    "Document",
     "Instruction",
     "Loaded",
     "Log",

@@ -6,6 +6,7 @@ Every answer is one instruction, for training on human rewrites or references. R
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import DataError
@@ -32,4 +33,5 @@ def convert(row: Mapping[str, Any]) -> tuple[Instruction, ...]:
         [*prompt, {"role": "assistant", "content": rules.filled(value, f"answers[{index}]")}]
         for index, value in enumerate(given)
     ]
-    return tuple(rules.instruction(part_of(row, index, len(talks)), talk) for index, talk in enumerate(talks))
+    made = [rules.instruction(part_of(row, index, len(talks)), talk) for index, talk in enumerate(talks)]
+    return tuple(replace(record, references=rules.references(given)) for record in made)

@@ -16,15 +16,21 @@ from stages.formats.text_rows import OnBad, Rows, no_tables, text_rows
 from stages.formats.workbook import workbook_rows
 
 TEXT = (".jsonl", ".json", ".csv", ".tsv")
-SUFFIXES = (*TEXT, *(f"{suffix}.gz" for suffix in TEXT), ".parquet", ".xlsx")
+WHOLE = (".txt", ".md")  # the file is one row: its text, and its name as the id
+TABLES = (*TEXT, *(f"{suffix}.gz" for suffix in TEXT), ".parquet", ".xlsx")
+SUFFIXES = (*TABLES, *WHOLE)
 
 
 def expand(path: str | Path) -> list[Path]:
-    """The files that a path names: the file itself, the data files of a folder, or those of a glob; sorted."""
+    """The files that a path names: the file itself, the data files of a folder, or those of a glob; sorted.
+
+    Texts are a folder's data where it has no tables: beside tables they are its README.
+    """
     path = os.path.expanduser(path)
     given = Path(path)
     if given.is_dir():
-        files = sorted(p for p in given.iterdir() if p.is_file() and not p.name.startswith(".") and _suffix(p))
+        known = sorted(p for p in given.iterdir() if p.is_file() and not p.name.startswith(".") and _suffix(p))
+        files = [p for p in known if _suffix(p) not in WHOLE] or known
         if not files:
             raise DataError("the folder holds no data file", where=str(path), remedy=f"known are {', '.join(SUFFIXES)}")
         return files
@@ -40,15 +46,24 @@ def expand(path: str | Path) -> list[Path]:
     raise DataError("no such file or folder", where=str(path), remedy=_nearest_file(given))
 
 
+def name_in(path: str | Path, file: Path) -> str:
+    """A file's name inside the folder, or before the first wildcard of the glob, by which `path` named it."""
+    root = Path(os.path.expanduser(path))
+    while glob.has_magic(str(root)) and not root.exists():
+        root = root.parent
+    return file.relative_to(root).as_posix() if root.is_dir() else file.name
+
+
 def raise_it(error: DataError) -> NoReturn:
     """The strict way to meet a bad row."""
     raise error
 
 
-def read_rows(path: str | Path, on_bad: OnBad = raise_it, table: str | None = None) -> Rows:
+def read_rows(path: str | Path, on_bad: OnBad = raise_it, table: str | None = None, name: str | None = None) -> Rows:
     """Each row with its number from 1: the line in JSON lines, the element or the record after the header elsewhere.
 
-    `table` is the sheet of a workbook, or the key of a JSON object that is the whole file.
+    `table` is the sheet of a workbook, or the key of a JSON object that is the whole file. A text file is one row,
+    {"id", "text"}, called `name`, or as the file is.
 
     Bad rows go to `on_bad`, which by default raises; with one that returns, the rows after them are still read.
     A file that cannot be read at all, or has no row, is a DataError either way. Empty lines are no rows.
@@ -71,6 +86,8 @@ def read_rows(path: str | Path, on_bad: OnBad = raise_it, table: str | None = No
 
     try:
         for number, row in _rows(file, suffix, note, table):
+            if suffix in WHOLE:
+                row = {"id": name or file.name, **row}
             seen = True
             yield number, row
     except (EOFError, OSError, zlib.error) as error:

@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import DataError, first_line, nearest
-from stages.formats.files import SUFFIXES, OnBad, Rows, expand, raise_it, read_rows
-from stages.formats.records import Comparison, Instruction, Prompt, Record
+from stages.formats.files import SUFFIXES, OnBad, Rows, expand, name_in, raise_it, read_rows
+from stages.formats.records import Comparison, Document, Instruction, Prompt, Record, Text
 from stages.formats.registry import candidates, find, named, records
 from stages.formats.split import in_part, is_heldout
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 Kind = Literal["instruction", "comparison", "prompt", "document"]
 Side = Literal["train", "heldout", "all"]
 LOOKED_AT = 20  # rows of each file by which its format is told
-CONVERSIONS = {("instruction", "prompt"), ("comparison", "prompt"), ("comparison", "instruction")}
+CONVERSIONS = {
+    ("instruction", "prompt"),
+    ("comparison", "prompt"),
+    ("comparison", "instruction"),
+    ("text", "document"),
+}
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,8 @@ def _tables(config: DataSource, on_bad: OnBad) -> Iterator[tuple[str, Rows]]:
         yield place, _mapped(_hub_rows(config), config.map, place, on_bad)
         return
     for file in expand(config.path):
-        yield str(file), _mapped(read_rows(file, on_bad, config.table), config.map, str(file), on_bad)
+        rows = read_rows(file, on_bad, config.table, name=name_in(config.path, file))
+        yield str(file), _mapped(rows, config.map, str(file), on_bad)
 
 
 def _hub_rows(config: DataSource) -> Rows:
@@ -267,7 +273,9 @@ def _as_kind(record: Record, kind: Kind, row: Mapping[str, Any]) -> Record:
     if record.kind == kind:
         return record
     if isinstance(record, Instruction):
-        return Prompt(record.id, record.messages[:-1], record.messages[-1]["content"], row.get("documents"))
+        return Prompt(record.id, record.messages[:-1], record.reference, row.get("documents"))
+    if isinstance(record, Text):
+        return Document(record.id, record.text)
     assert isinstance(record, Comparison), f"no conversion of {record.kind} to {kind}"
     if kind == "prompt":
         return Prompt(record.id, record.prompt, row.get("reference"), row.get("documents"))

@@ -1,15 +1,19 @@
-"""OpenAI messages: {"messages": [{"role", "content"}, ...], "tools"?}. Content may be text or typed parts."""
+"""OpenAI messages: {"messages": [{"role", "content"}, ...], "tools"?}. Content may be text or typed parts.
+
+`references`, where a row has them, are all the answers that are right; an audit's cleaned copy keeps several so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stages.formats import rules, turns
 from stages.formats.records import Instruction
 
 NAME, KINDS = "messages", ("instruction",)
-KEYS = "messages, ending with the assistant; tools?"
+KEYS = "messages, ending with the assistant; tools?, references?"
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -19,7 +23,13 @@ def matches(row: Mapping[str, Any]) -> bool:
 
 def convert(row: Mapping[str, Any]) -> Instruction:
     """The conversation and its tools."""
-    return rules.instruction(row, turns.read_messages(rules.need(row, "messages")), turns.read_tools(row.get("tools")))
+    talk, tools = turns.read_messages(rules.need(row, "messages")), turns.read_tools(row.get("tools"))
+    made = rules.instruction(row, talk, tools)
+    if row.get("references") is None:
+        return made
+    given = rules.listed(row["references"], "references")
+    texts = [rules.filled(text, f"references[{i}]") for i, text in enumerate(given)]
+    return replace(made, references=rules.references(texts))
 
 
 def is_labelled(row: Mapping[str, Any]) -> bool:

@@ -73,6 +73,12 @@ class Instruction:
     id: str
     messages: tuple[Message, ...]
     tools: list[Any] | None = None
+    references: tuple[str, ...] = ()  # all answers that are right, where the data gives several; the last turn's is one
+
+    @property
+    def reference(self) -> str | list[str]:
+        """What an answer to it is compared with: the last turn, or each of several right ones."""
+        return list(self.references) if self.references else str(self.messages[-1]["content"])
 
     @property
     def prompt_key(self) -> str:
@@ -153,4 +159,12 @@ class Text:
         return self.prompt_key
 
 
-Record = Instruction | Comparison | Prompt | Unpaired | Text
+@dataclass(frozen=True)
+class Document(Text):
+    """Text that answers may be found in, for retrieval."""
+
+    kind: ClassVar[str] = "document"
+    title: str | None = None
+
+
+Record = Instruction | Comparison | Prompt | Unpaired | Text | Document

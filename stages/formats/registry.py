@@ -11,6 +11,7 @@ from stages.formats import (
     alpaca,
     answers,
     arena,
+    documents,
     extraction,
     helpsteer,
     hh,
@@ -31,6 +32,8 @@ from stages.formats import (
     sharegpt,
     solutions,
     squad,
+    squad_paragraphs,
+    squad_questions,
     summarize_feedback,
     text,
     webgpt,
@@ -71,6 +74,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "question_answer": question_answer,
         "answers": answers,
         "squad": squad,
+        "squad_questions": squad_questions,
+        "squad_paragraphs": squad_paragraphs,
         "labelled": labelled,
         "extraction": extraction,
         "pairs": pairs,
@@ -89,6 +94,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "solutions": solutions,
         "prompts": prompts,
         "text": text,
+        "documents": documents,
     }
 )
 

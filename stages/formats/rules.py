@@ -146,6 +146,12 @@ def instruction(row: Mapping[str, Any], messages: Sequence[Message], tools: list
     return Instruction(row_id(row, content), tuple(messages), tools)
 
 
+def references(answers: Sequence[str]) -> tuple[str, ...]:
+    """Right answers, each once, where there are several; one is the last turn, which needs no saying twice."""
+    different = tuple(dict.fromkeys(answers))
+    return different if len(different) > 1 else ()
+
+
 def open_prompt(messages: Sequence[Message], field: str = "prompt") -> tuple[Message, ...]:
     """Messages that an answer can follow."""
     turns(messages, field)

@@ -1,4 +1,4 @@
-"""The rows of text files: JSON lines, a JSON array or object, CSV and TSV."""
+"""The rows of text files: JSON lines, a JSON array or object, CSV and TSV, and plain text as one row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def text_rows(file: Path, stream: io.BufferedReader, suffix: str, on_bad: OnBad,
     is_json = suffix == ".json"
     if table is not None and not (is_json and _first_byte(stream) == b"{"):
         raise no_tables(file, table)
-    if suffix in (".csv", ".tsv"):
+    if suffix in (".txt", ".md"):
+        yield from _whole_text(file, stream, on_bad)
+    elif suffix in (".csv", ".tsv"):
         yield from _csv_rows(file, stream, "\t" if suffix == ".tsv" else _delimiter(stream), on_bad)
     elif is_json and _first_byte(stream) == b"[":
         yield from _array_rows(file, stream, on_bad)
@@ -50,6 +52,21 @@ def no_tables(file: Path, table: str) -> DataError:
         where=str(file),
         remedy="leave out `table`: it is the sheet of a workbook, or the key of one JSON object",
     )
+
+
+def _whole_text(file: Path, stream: BinaryIO, on_bad: OnBad) -> Rows:
+    start = stream.tell()
+    data = stream.read(MAX_LINE)
+    if len(data) == MAX_LINE:
+        raise DataError(
+            f"a text of more than {MAX_LINE >> 20} MiB, which would be one row",
+            where=str(file),
+            remedy="split the file",
+        )
+    if flaw := _flaw(data, start):
+        on_bad(_unreadable(flaw, f"{file}:row 1"))
+    elif data:
+        yield 1, {"text": data.decode("utf-8")}
 
 
 def _first_byte(stream: io.BufferedReader) -> bytes:

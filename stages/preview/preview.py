@@ -91,6 +91,8 @@ def preview(
     chat = load_chat(model)
     sections = []
     for field, (records, given) in sources.items():
+        if records == "document":
+            continue  # no row of it becomes tokens: a question finds a part of some, when it is asked
         reading = reading_of(kind, field, records)
         read = read_rows(chat, config, reading, records, given)
         shown, warnings = _chosen(chat, read, rows)

@@ -266,3 +266,19 @@ def test_weight_of_a_ranking_and_every_other_field_come_through_the_canonical_ro
     }
     (record,) = records("ranked", row)
     assert layout(record, row) == row
+
+
+@pytest.mark.parametrize(
+    ("form", "row"),
+    [
+        ("documents", {"id": "d1", "text": "Loans run for four weeks.", "title": "Loans"}),
+        ("messages", {
+            "id": "m1",
+            "messages": [{"role": "user", "content": "Say hi"}, {"role": "assistant", "content": "Hi"}],
+            "references": ["Hi", "Hello"],
+        }),
+    ],
+)  # fmt: skip
+def test_title_and_right_answers_come_through_the_canonical_row(form: str, row: dict[str, Any]) -> None:
+    (record,) = records(form, row)
+    assert layout(record, row) == row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline.errors import DataError
 from stages.formats import expand, read_rows
+from stages.formats.files import name_in
 
 
 def write(folder, name, content):
@@ -146,6 +148,39 @@ def test_expand_gives_sorted_data_files_when_given_folder_or_glob(tmp_path):
         write(tmp_path, name, "x")
     assert [p.name for p in expand(tmp_path)] == ["a.csv.gz", "b.jsonl"]
     assert [p.name for p in expand(f"{tmp_path}/*.jsonl")] == ["b.jsonl"]
+
+
+def test_expand_gives_texts_when_a_folder_has_no_tables(tmp_path):
+    for name in ("b.md", "a.txt", ".hidden.md", "c.pdf"):
+        write(tmp_path, name, "x")
+    assert [p.name for p in expand(tmp_path)] == ["a.txt", "b.md"]
+
+
+@pytest.mark.parametrize("bom", [b"", codecs.BOM_UTF8])
+def test_text_file_is_one_row_with_its_name_when_read(tmp_path, bom):
+    text = "# Über uns\r\n\nTwo lines,\nand {no} JSON.\n"
+    (tmp_path / "about.md").write_bytes(bom + text.encode())
+    assert list(read_rows(tmp_path / "about.md")) == [(1, {"id": "about.md", "text": text})]
+
+
+@pytest.mark.parametrize("content, problem", [
+    (b"caf\xe9", "not UTF-8 at byte 3"), (b"a\x00b", "a NUL byte at byte 1"), (b"", "the file has no rows"),
+])  # fmt: skip
+def test_text_file_is_refused_when_its_bytes_are_no_text(tmp_path, content, problem):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=problem):
+        list(read_rows(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize("path, name", [
+    ("", "a.md"), ("*.md", "a.md"), ("a.md", "a.md"), ("*/*.md", "in/b.md"), ("**/*.md", "in/b.md"),
+    ("in/*.md", "b.md"), ("[i]n/b.md", "in/b.md"),
+])  # fmt: skip
+def test_name_is_the_one_inside_what_the_path_says_without_wildcards(tmp_path, path, name):
+    (tmp_path / "in").mkdir()
+    for file in ("a.md", "in/b.md"):
+        write(tmp_path, file, "x")
+    assert name in [name_in(tmp_path / path, file) for file in expand(tmp_path / path)]
 
 
 def test_expand_fails_when_nothing_matches(tmp_path):

@@ -20,7 +20,7 @@ from stages.formats.registry import candidates, records
 SAMPLES = Path(__file__).parents[3] / "data" / "formats"
 FILES = {path.name.split(".")[0]: path for path in SAMPLES.iterdir() if path.name != "README.md"}
 ROWS = {name: [row for _, row in read_rows(path)] for name, path in FILES.items()}
-RECORD_KINDS = ("instruction", "comparison", "prompt")  # those that a stage can ask for
+RECORD_KINDS = ("instruction", "comparison", "prompt", "document")  # those that a stage can ask for
 QUICK = settings(
     max_examples=120, derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.contract import DataSource, Source
 from pipeline.errors import DataError
-from stages.formats import Instruction, Log, Prompt, check, iter_records, load
+from stages.formats import Document, Instruction, Log, Prompt, check, iter_records, load
 from stages.formats.load import is_hub_id
 
 HELDOUT_OF_12 = ["0", "4", "11"]  # see test_formats_split
@@ -138,6 +138,36 @@ def test_last_answer_becomes_the_reference_when_instructions_serve_as_prompts(tm
     ]
     file = lines(tmp_path, [{"id": "i", "messages": talk}])
     assert load(source(file), "prompt", "all").records == (Prompt("i", tuple(talk[:3]), "See you"),)
+
+
+@pytest.mark.parametrize("row, reference", [
+    ({"prompt": "Say hi", "answers": ["Hi", "Hello"]}, ["Hi", "Hello"]),
+    ({"prompt": "Say hi", "answers": ["Hi", "Hi"]}, "Hi"),
+    ({"messages": [{"role": "user", "content": "Say hi"}, {"role": "assistant", "content": "Hi"}],
+      "references": ["Hi", "Hello"]}, ["Hi", "Hello"]),
+])  # fmt: skip
+def test_every_right_answer_is_a_reference_when_a_row_has_several(tmp_path, row, reference):
+    first = load(source(lines(tmp_path, [row])), "prompt", "all").records[0]
+    assert first.reference == reference
+
+
+def test_documents_are_read_from_texts_and_from_a_folder_of_files(tmp_path):
+    (tmp_path / "faq").mkdir()
+    (tmp_path / "faq" / "loans.md").write_text("# Loans\n\nFour weeks.\n")
+    rows = lines(tmp_path, [{"id": "t", "text": "Four weeks."}])
+    assert load(source(rows), "document", "all").records == (Document("t", "Four weeks."),)
+    assert load(source(f"{tmp_path}/*/*.md"), "document", "all").records == (
+        Document("faq/loans.md", "# Loans\n\nFour weeks.\n"),
+    )
+
+
+def test_questions_about_one_paragraph_lie_on_both_sides_when_asked_without_it(tmp_path):
+    asked = [{"id": str(i), "question": f"Question {i}?", "answers": [{"text": "a"}]} for i in range(40)]
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps({"data": [{"paragraphs": [{"context": "All of it.", "qas": asked}]}]}))
+    sides = [load(source(file, format="squad_questions"), "prompt", side).records for side in ("train", "heldout")]
+    assert all(sides) and sum(map(len, sides)) == 40
+    assert {record.prompt[0]["content"] for side in sides for record in side} == {f"Question {i}?" for i in range(40)}
 
 
 def test_comparison_gives_its_prompt_and_best_answer_when_converted(tmp_path):

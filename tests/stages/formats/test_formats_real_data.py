@@ -59,6 +59,9 @@ READ = [
     ("extraction/nlupp_banking.json", {}, "extraction", "instruction", 1060, 0, 1060),
     ("extraction/nlupp_hotels.json", {"format": "extraction"}, "extraction", "instruction", 518, 0, 518),
     ("rag/xquad_en.json", {}, "squad", "instruction", 21, 0, 493),
+    ("rag/xquad_en.json", {"format": "squad_questions"}, "squad_questions", "instruction", 21, 0, 493),
+    ("rag/xquad_en.json", {"format": "squad_paragraphs"}, "squad_paragraphs", "document", 21, 0, 105),
+    *((name, {}, "text", "document", 1, 0, 1) for name in MAILCHIMP),
     ("rag/rgb_counterfactual.jsonl", {"map": {"prompt": "query", "reference": "answer", "documents": "positive"}},
      "prompts", "prompt", 57, 0, 57),
     ("math/gsm8k_train.jsonl.gz", {}, "question_answer", "instruction", 3706, 0, 3706),
@@ -94,7 +97,7 @@ REFUSED = [
     ("extraction/snips_schema.json", {}, "instruction", "is a JSON Schema"),
     ("extraction/nlupp_ontology.json", {}, "instruction", "is one JSON object of named descriptions (an ontology)"),
     ("dirty/manifest.json", {}, "instruction", "holds lists where a row's values are expected"),
-    *((name, {}, "instruction", "unknown file type '.md'") for name in MAILCHIMP),
+    *((name, {}, "instruction", "holds text records (format 'text')") for name in MAILCHIMP),
 ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.formats import Comparison, Instruction, Prompt, Ranking, Text, Unpaired, find, read_rows
+from stages.formats import Comparison, Document, Instruction, Prompt, Ranking, Text, Unpaired, find, read_rows
 from stages.formats.registry import FORMATS, candidates, records
 
 SAMPLES = Path(__file__).parents[3] / "data" / "formats"
@@ -39,6 +39,9 @@ FIND_ROOM = {
     },
 }
 ROOM_CALL = {"name": "find_room", "arguments": {"room": 4, "day": "Friday", "hour": 15}}
+PLAIN = ("Please do not talk.", "Please be quiet here.")
+DEPOT = "The library opened in 1931 in a former tram depot."
+BY_NAME = {"squad_questions": "squad", "squad_paragraphs": "squad"}  # read only where a recipe says so; else as this
 EXPECTED = {
     "messages.parquet": [
         Instruction(
@@ -436,10 +439,14 @@ EXPECTED = {
     ],
     "answers.jsonl": [
         Instruction(
-            "w1:1", (u("Say it in plain words: Patrons shall refrain from conversing."), a("Please do not talk."))
+            "w1:1",
+            (u("Say it in plain words: Patrons shall refrain from conversing."), a("Please do not talk.")),
+            references=PLAIN,
         ),
         Instruction(
-            "w1:2", (u("Say it in plain words: Patrons shall refrain from conversing."), a("Please be quiet here."))
+            "w1:2",
+            (u("Say it in plain words: Patrons shall refrain from conversing."), a("Please be quiet here.")),
+            references=PLAIN,
         ),
         Instruction("w2", (u("Say it in plain words: Remit the outstanding amount."), a("Please pay what you owe."))),
     ],
@@ -454,6 +461,7 @@ EXPECTED = {
                 u("The library opened in 1931 in a former tram depot.\n\nWhat was the building before?"),
                 a("a former tram depot"),
             ),
+            references=("a former tram depot", "tram depot"),
         ),
         Instruction(
             "d3",
@@ -462,6 +470,23 @@ EXPECTED = {
                 a("12"),
             ),
         ),
+    ],
+    "squad_questions.jsonl": [
+        Instruction("f1", (u("When did the library open?"), a("1931"))),
+        Instruction(
+            "f2",
+            (u("What was the building before?"), a("a former tram depot")),
+            references=("a former tram depot", "tram depot"),
+        ),
+    ],
+    "squad_paragraphs.json": [
+        Document("8d515ba85e2d", DEPOT, "Alder Street Library"),
+        Document(
+            "68f46cc89992",
+            "Its founder, Ida Brandt, gave it 4,000 books on railways.",
+            "Alder Street Library",
+        ),
+        Document("fa05bf668dca", "The reading room has 84 seats, 12 of them with sockets."),
     ],
     "labelled.csv": [
         Instruction("c1", (u("my card is not accepted at the gate"), a("account"))),
@@ -503,6 +528,14 @@ EXPECTED = {
         Text("t2", "Loans run for four weeks.\nThey can be renewed twice, unless the item is reserved."),
         Text("t3", "Der Lesesaal hat 84 Plätze, davon 12 mit Strom."),
     ],
+    "documents.jsonl": [
+        Document(
+            "80024781331d",
+            "Loans run for four weeks.\n\nThey can be renewed twice, unless the item is reserved.",
+            "Loans",
+        ),
+        Document("rules-7", "Closed drinks are allowed in the reading room; food is not.", "Food and drink"),
+    ],
 }
 
 
@@ -514,13 +547,15 @@ def test_samples_cover_every_format_when_listed():
 @pytest.mark.parametrize("name", EXPECTED)
 def test_format_reads_its_sample_exactly_when_the_keys_tell_it(name):
     rows = [row for _, row in read_rows(SAMPLES / name)]
-    assert find(rows) == name.split(".")[0]
-    assert [record for row in rows for record in records(find(rows), row)] == EXPECTED[name]
+    form = name.split(".")[0]
+    assert find(rows) == BY_NAME.get(form, form)
+    assert [record for row in rows for record in records(form, row)] == EXPECTED[name]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_no_sample_row_is_in_two_formats_when_all_are_asked(name):
-    assert {tuple(candidates(row)) for _, row in read_rows(SAMPLES / name)} == {(name.split(".")[0],)}
+    form = name.split(".")[0]
+    assert {tuple(candidates(row)) for _, row in read_rows(SAMPLES / name)} == {(BY_NAME.get(form, form),)}
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -199,6 +199,14 @@ def test_kind_that_has_no_encoding_of_its_own_is_read_by_its_records(model: Mode
     assert text(found.sections[0].rows[0], counts=True) == "two<|im_end|>"
 
 
+def test_documents_are_passed_over_since_no_row_of_theirs_is_encoded(model: ModelConfig, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", [{"text": "Loans run for four weeks."}])
+    given = Source("rows", DataSource(path=str(data)))
+    assert (
+        preview("e", "evaluate", None, model=model, seed=1, sources={"documents": ("document", [given])}).sections == []
+    )
+
+
 def test_places_that_the_engine_names_are_there() -> None:
     for dotted in (registry.PREVIEW, registry.PREVIEW_TERMINAL, registry.PREVIEW_PAGE):
         assert callable(registry.load(dotted))
