@@ -240,7 +240,12 @@ def discard(run: StageRun, before: Mapping[Path, bytes]) -> bool:
 
     False where it has a checkpoint to keep: its folder is then as it was `before`; else nothing is left in it.
     """
-    own = {run.checkpoints, run.paid, run.folder / "lock", run.folder / "wandb"}  # the last may hold what is not sent yet
+    own = {
+        run.checkpoints,
+        run.paid,
+        run.folder / "lock",
+        run.folder / "wandb",
+    }  # the last may hold what is not sent yet
     keep = {run.log, run.kept, *own, *before} if run.has_checkpoint else {run.log, run.kept, run.paid}
     for path in run.folder.iterdir():
         if path not in keep:
