@@ -8,9 +8,12 @@ first imported. Where it cannot, those two are left out and told of, and nothing
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from importlib.util import find_spec
+from io import StringIO
 from typing import Any
 
 from pipeline.errors import RecipeError, first_line, nearest
@@ -86,9 +89,11 @@ def _arguments(arguments: str) -> dict[str, Any]:
 
 @cache
 def _rules() -> Mapping[str, Any]:
-    import langdetect
-    from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # it says that punkt_tab came also where it did not
+        import langdetect
+        from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
 
+    logging.getLogger("lm_eval.tasks.ifeval.instructions").setLevel(logging.CRITICAL)  # it logs answers as errors
     langdetect.DetectorFactory.seed = 0  # else it draws anew each time, and tells short texts differently
     return INSTRUCTION_DICT  # type: ignore[no-any-return]
 
