@@ -58,6 +58,8 @@ def _instructions(row: Mapping[str, Any]) -> dict[str, Any]:
     for i, held in enumerate(arguments):
         if not isinstance(held, Mapping):
             raise DataError(
-                f"is {rules.describe(held)}; an object is allowed", where=f"{ARGUMENTS}[{i}]", remedy="make it an object"
+                f"is {rules.describe(held)}; an object is allowed",
+                where=f"{ARGUMENTS}[{i}]",
+                remedy="make it an object",
             )
     return {RULES: names, ARGUMENTS: arguments}

@@ -140,6 +140,16 @@ def test_last_answer_becomes_the_reference_when_instructions_serve_as_prompts(tm
     assert load(source(file), "prompt", "all").records == (Prompt("i", tuple(talk[:3]), "See you"),)
 
 
+@pytest.mark.parametrize("rules, given", [
+    ({"instruction_id_list": ["a:b", "c:d"], "kwargs": [{}, {"n": 2}]}, [{}, {"n": 2}]),
+    ({"instruction_id_list": '["a:b", "c:d"]', "kwargs": '[{}, {"n": 2}]'}, [{}, {"n": 2}]),
+    ({"instruction_id_list": ["a:b", "c:d"]}, [{}, {}]),
+])  # fmt: skip
+def test_rules_of_ifeval_become_the_reference(tmp_path, rules, given):
+    (record,) = load(source(lines(tmp_path, [{"prompt": "Hi", **rules}])), "prompt", "all").records
+    assert record.reference == {"instruction_id_list": ["a:b", "c:d"], "kwargs": given}
+
+
 def test_comparison_gives_its_prompt_and_best_answer_when_converted(tmp_path):
     rankings = [{"annotator": "x", "ranks": [1, 2, None]}, {"annotator": "y", "ranks": [3, 1, 2]}]
     file = lines(

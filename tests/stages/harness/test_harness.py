@@ -86,14 +86,16 @@ def test_accuracy_is_that_of_plain_transformers_and_peft(
 
 @needs_lm_eval
 def test_unknown_task_is_refused_with_the_nearest(context: Context) -> None:
-    with pytest.raises(RecipeError, match="'ordres' is no task of lm-eval or of task_files\n  -> did you mean 'orders'"):
+    with pytest.raises(
+        RecipeError, match="'ordres' is no task of lm-eval or of task_files\n  -> did you mean 'orders'"
+    ):
         harness.run(config("ordres"), context)
 
 
 @needs_lm_eval
 def test_task_without_its_data_is_one_message(context: Context, tmp_path: Path) -> None:
     (tmp_path / "orders.jsonl").unlink()
-    with pytest.raises(StageFailed, match="lm-eval could not run orders: .*orders.jsonl"):
+    with pytest.raises(StageFailed, match=r"lm-eval could not run orders: .*orders\.jsonl"):
         harness.run(config("orders"), context)
 
 
@@ -102,6 +104,11 @@ def test_task_files_that_are_no_folder_are_refused(context: Context, tmp_path: P
     nothing = Source("mine", DataSource(path=str(tmp_path / "nothing")))
     with pytest.raises(DataError, match="nothing is no folder"):
         harness.run(config("orders"), replace(context, data={"task_files": [nothing]}))
+
+
+def test_plan_says_that_task_files_may_name_code() -> None:
+    assert config("orders").foreign_code() == {"task_files": "what the task files of mine name"}
+    assert harness.Config(candidates=("base",), tasks=("arc_easy",)).foreign_code() == {}
 
 
 def test_missing_package_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
