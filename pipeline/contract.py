@@ -152,12 +152,25 @@ class DataSource(Frozen):
         return self.model_copy(update={"path": str(path), "from_stage": None})
 
 
+# What each holds an answer against, the reference where nothing else is said:
+Check = Literal[
+    "exact",  # the same text, normalised as SQuAD does
+    "f1",  # words in common, as SQuAD counts them
+    "rouge",  # ROUGE-L
+    "fields",  # each field of the reference, a JSON object
+    "number",  # the last number in it
+    "instructions",  # IFEval's rules, which the reference names
+    "supported",  # the words of the prompt's documents
+]
+
+
 class TaskConfig(Frozen):
-    """What a program can check about an answer."""
+    """What a program can check about an answer. A reference is one text or, where several are right, a list of them."""
 
     json_schema: dict[str, Any] | None = None  # JSON Schema an answer must validate against
-    labels: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # answer field -> allowed labels
-    checks: tuple[Literal["number"], ...] = ()  # number: the last one in the answer is the last one in the reference
+    labels: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # field of a JSON answer -> allowed labels
+    label_set: tuple[str, ...] | None = None  # where the whole answer is the label: those allowed
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ BUILT_IN = {
     "sample": _kind("sample", "stages.sample", "sample"),
     "collect": _kind("collect", "stages.collect", "collect"),
     "evaluate": _kind("evaluate", "stages.evaluate", "evaluate"),
+    "lm-eval": _kind("lm-eval", "stages.harness", "harness"),
 }
 
 ANNOTATION = "stages.annotation.commands"  # export, import_, status and agreement of a batch

@@ -19,6 +19,7 @@ from pipeline.contract import TaskConfig
 from stages.audit.ledger import Add
 from stages.audit.rows import Row, folded, key
 from stages.audit.seen import SIDES, Check, Seen
+from stages.evaluate.labels import label_in
 from stages.formats.records import Comparison, Instruction
 from stages.formats.rules import UNNAMED
 
@@ -143,6 +144,8 @@ def _claim(row: Row) -> Any:
 def determinate(answer: str, task: TaskConfig) -> Mapping[str, Any] | None:
     """What can be right or wrong in an answer, by name; None where it is free text."""
     text = answer.strip()
+    if task.label_set is not None:
+        return {"the label": label_in(text, task.label_set) or folded(text)}
     if text[:1] in ("{", '"') and (value := _json(text)) is not None:
         if not isinstance(value, dict):
             return {"its value": value}

@@ -12,7 +12,9 @@ from pipeline.contract import Table, TaskConfig
 from stages.audit.ledger import Add, Finding
 from stages.audit.rows import Row
 from stages.audit.seen import Settings, SourceCheck
-from stages.evaluate.checks import INVALID, check_answer, parse
+from stages.evaluate.checks import INVALID, parse
+from stages.evaluate.json_schema import is_valid
+from stages.evaluate.labels import label_in
 from stages.formats.load import best
 from stages.formats.records import Comparison, Instruction, Prompt, Unpaired
 
@@ -143,7 +145,8 @@ class TaskAnswers(SourceCheck):
 
     def see(self, row: Row) -> None:
         task = row.source.task
-        answer = _answer(row.record) if task.json_schema is not None or task.labels else None
+        asks = task.json_schema is not None or task.labels or task.label_set is not None
+        answer = _answer(row.record) if asks else None
         if answer is None:
             return
         text, field = answer
@@ -188,13 +191,16 @@ def _faults(text: str, task: TaskConfig, *, is_whole: bool) -> list[tuple[str, s
     told = []
     if is_whole and task.json_schema is not None:
         problem = "is not JSON" if value is INVALID else "does not fit the task's JSON schema"
-        told.append(("fits the JSON schema", "" if check_answer(text, None, task)["valid_json"] else problem))
+        told.append(("fits the JSON schema", "" if is_valid(value, task.json_schema) else problem))
     for field, allowed in task.labels.items():
         given = value.get(field) if isinstance(value, Mapping) else None
         if given is None and not is_whole:
             continue
         problem = "" if given in allowed else f"'{field}' is {str(given)[:40]!r}, which is not in the label set"
         told.append((f"label '{field}' is in the set", problem))
+    if task.label_set is not None:
+        problem = "" if label_in(text, task.label_set) is not None else f"{text[:40]!r} is not in the label set"
+        told.append(("is in the label set", problem))
     return told
 
 

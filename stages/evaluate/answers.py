@@ -29,11 +29,16 @@ class Question:
     ids: list[int]
     reference: Any
     task: TaskConfig
+    documents: Any = None  # that the prompt came with
 
     @property
     def text(self) -> str:
         """The conversation as a person reads it."""
         return read_as_text(self.messages)
+
+    def check(self, text: str) -> dict[str, float]:
+        """What the question's task says of an answer."""
+        return check_answer(text, self.reference, self.task, self.documents)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ def heldout_questions(sources: Sequence[Source], chat: Chat, limit: int | None, 
     found: dict[str, Question] = {}
     for source in sources:
         for record in load(source, "prompt", "heldout").records:
-            question = Question(record.id, record.prompt, chat.prompt_ids(record.prompt), record.reference, source.task)
+            ids = chat.prompt_ids(record.prompt)
+            question = Question(record.id, record.prompt, ids, record.reference, source.task, record.documents)
             known = found.get(record.prompt_key)
             if known is None or known.reference is None:
                 found[record.prompt_key] = question
@@ -145,7 +151,7 @@ def kl_to_reference(
 
 def measure(questions: Sequence[Question], answers: Answers) -> dict[str, list[float | None]]:
     """Each check's result per question (None where a question has no such check), with length and whether it ended."""
-    checked = [check_answer(text, q.reference, q.task) for q, text in zip(questions, answers.texts, strict=True)]
+    checked = [question.check(text) for question, text in zip(questions, answers.texts, strict=True)]
     names = sorted({name for result in checked for name in result}, key=lambda name: (name != "valid_json", name))
     figures: dict[str, list[float | None]] = {name: [result.get(name) for result in checked] for name in names}
     figures["length"] = [float(len(c.ids)) for c in answers.completions]

@@ -1,98 +1,68 @@
-"""What a program can say about one answer: is it valid JSON of the right shape, are its labels right."""
+"""What a program can say about one answer. Each check is a file beside this one and a line in `CHECKS`."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-from jsonschema_specifications import REGISTRY as SPECIFICATIONS
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
 
 from pipeline.contract import TaskConfig
 from pipeline.errors import RecipeError
+from stages.evaluate import instructions
+from stages.evaluate.json_fields import check_fields
+from stages.evaluate.json_schema import INVALID, check_schema, is_valid, parse
+from stages.evaluate.labels import check_label, check_label_fields, check_labels_allowed
+from stages.evaluate.references import check_exact, check_f1, check_number, check_rouge
+from stages.evaluate.support import check_support
 
-INVALID = object()
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+__all__ = ["INVALID", "check_answer", "check_task", "parse"]
+
+CHECKS: Mapping[str, Callable[[str, Any], dict[str, float]]] = {
+    "exact": check_exact,
+    "f1": check_f1,
+    "rouge": check_rouge,
+    "fields": check_fields,
+    "number": check_number,
+    "instructions": instructions.check_instructions,
+    "supported": check_support,
+}
 
 
-def check_answer(text: str, reference: Any, task: TaskConfig) -> dict[str, float]:
-    """What the task's checks give, 0 to 1: `valid_json`, `label_accuracy` (of each field and all), `number_right`.
+def check_answer(text: str, reference: Any, task: TaskConfig, documents: Any = ()) -> dict[str, float]:
+    """Every figure that the task asks for, each from 0 to 1.
 
-    A field's label is right when it equals the reference's; an answer that does not parse has none right. A number is
-    the last one in the text, thousands' commas apart: where GSM8K and most worked answers have their result.
+    Which figures there are depends on the task, the reference and the documents, never on the answer.
     """
     results: dict[str, float] = {}
-    answer = parse(text)
     if task.json_schema is not None:
-        results["valid_json"] = float(answer is not INVALID and not any(_validator(task).iter_errors(answer)))
-    wanted = parse(reference) if isinstance(reference, str) else reference
-    fields = [name for name in task.labels if isinstance(wanted, Mapping) and name in wanted]
-    for name in fields:
-        given = answer.get(name) if isinstance(answer, Mapping) else None
-        results[f"label_accuracy/{name}"] = float(given == wanted[name])
-    if fields:
-        results["label_accuracy"] = sum(results[f"label_accuracy/{name}"] for name in fields) / len(fields)
-    if "number" in task.checks and (right := last_number(str(reference))) is not None:
-        results["number_right"] = float(last_number(text) == right)
+        results["valid_json"] = float(is_valid(parse(text), task.json_schema))
+    results |= check_label_fields(text, reference, task.labels)
+    if task.label_set is not None:
+        results |= check_label(text, reference, task.label_set)
+    for name in task.checks:
+        results |= CHECKS[name](text, documents if name == "supported" else reference)
     return results
 
 
-def last_number(text: str) -> float | None:
-    """The last number of a text; None where there is none."""
-    found = NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
-
-
-def parse(text: str) -> Any:
-    """The JSON value of the whole text, or INVALID. NaN and Infinity, which Python would read, are not JSON."""
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return INVALID
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
 def check_task(name: str, task: TaskConfig) -> None:
-    """RecipeError if the task's schema is no JSON Schema."""
-    if task.json_schema is None:
-        return
-    try:
-        Draft202012Validator.check_schema(task.json_schema)
-    except SchemaError as error:
-        place = ".".join(str(part) for part in ("tasks", name, "json_schema", *error.path))
+    """RecipeError if the task asks for nothing, or for what cannot be checked: no schema, no labels, no package."""
+    place = f"tasks.{name}"
+    if task == TaskConfig():
         raise RecipeError(
-            f"not a JSON Schema: {error.message}", where=place, remedy="see json-schema.org, draft 2020-12"
-        ) from None
-    root = str(task.json_schema.get("$id", ""))
-    known = SPECIFICATIONS.with_resource(root, DRAFT202012.create_resource(task.json_schema)).crawl().resolver(root)
-    for reference in _references(task.json_schema):
-        try:
-            known.lookup(reference)
-        except Unresolvable:
+            "says nothing that could be checked",
+            where=place,
+            remedy="add json_schema, labels, label_set or checks, or leave the task out",
+        )
+    if task.json_schema is not None:
+        check_schema(task.json_schema, f"{place}.json_schema")
+    for field, allowed in task.labels.items():
+        check_labels_allowed(allowed, f"{place}.labels.{field}")
+    if task.label_set is not None:
+        check_labels_allowed(task.label_set, f"{place}.label_set")
+        if task.json_schema is not None or task.labels:
             raise RecipeError(
-                f"the reference '{reference[:100]}' leads nowhere in this schema, and nothing is fetched",
-                where=f"tasks.{name}.json_schema",
-                remedy="write what it stands for under $defs, and refer to it as #/$defs/...",
-            ) from None
-
-
-def _references(schema: Any) -> Iterator[str]:
-    """Each `$ref` and `$dynamicRef` in it, wherever it stands."""
-    for key, value in schema.items() if isinstance(schema, dict) else enumerate(schema):
-        if key in ("$ref", "$dynamicRef") and isinstance(value, str):
-            yield value
-        elif isinstance(value, (dict, list)):
-            yield from _references(value)
-
-
-def _validator(task: TaskConfig) -> Draft202012Validator:
-    # With a registry of its own jsonschema does not fetch what a schema refers to, from the network or the disk.
-    return Draft202012Validator(task.json_schema, registry=SPECIFICATIONS)
+                "an answer that is a label is no JSON",
+                where=f"{place}.label_set",
+                remedy="keep label_set, or json_schema and labels",
+            )
+    if "instructions" in task.checks:
+        instructions.check_installed(f"{place}.checks")

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from pipeline.errors import RecipeError, StageFailed
 from stages.evaluate.answers import Question
-from stages.evaluate.checks import check_answer
 from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
@@ -100,8 +99,7 @@ def paid(function: Function, questions: Sequence[Question], texts: Sequence[str]
     """What one function gives for these answers, [B]; StageFailed where it raises, hangs or gives no finite numbers."""
     if function.call is None:
         checked = [
-            check_answer(text, question.reference, question.task).get(function.config.function)
-            for question, text in zip(questions, texts, strict=True)
+            question.check(text).get(function.config.function) for question, text in zip(questions, texts, strict=True)
         ]
         return torch.tensor([0.0 if value is None else value for value in checked])
     given = {
@@ -194,7 +192,7 @@ def _find(name: str, given: RewardFunction) -> Paid | None:
 
 def _check_exists(function: Function, questions: Sequence[Question]) -> None:
     """RecipeError unless every prompt has a check of the function's name: the others' answers would all be wrong."""
-    checks = [check_answer("", question.reference, question.task).keys() for question in questions]
+    checks = [question.check("").keys() for question in questions]
     lacking = sum(function.config.function not in own for own in checks)
     if lacking:
         known = {check for own in checks for check in own}

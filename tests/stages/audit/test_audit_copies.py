@@ -93,6 +93,14 @@ def test_json_answers_contradict_each_other_by_their_labels_alone(tmp_path: Path
     assert not any(check == "contradiction" and row == 2 for check, row, _ in told)
 
 
+def test_labels_of_a_set_contradict_each_other_however_they_are_written(tmp_path: Path) -> None:
+    task = TaskConfig(label_set=("the card has been lost, or stolen, or so", "fees"))
+    rows = [chat("Hi", "The card has been lost, or stolen, or so."), chat("Hi", '"fees"'), chat("Hi", "Fees")]
+    told = {(check, row) for check, row, _ in found(tmp_path, rows[:2], task=task)}
+    assert ("contradiction", 2) in told
+    assert not any(check == "contradiction" for check, *_ in found(tmp_path, rows[1:], task=task))
+
+
 def test_pair_and_its_reverse_contradict_each_other_when_one_annotator_gave_both(tmp_path: Path) -> None:
     rows = [ranked("Which?", ["one", "two"], [1, 2], name) for name in ("ann", "bob")]
     rows += [ranked("Which?", ["one", "two"], [2, 1], "ann")]

@@ -58,3 +58,12 @@ def test_reference_of_a_prompt_is_held_against_the_labels_alone(tmp_path: Path) 
     rows = [{"prompt": "One?", "reference": {"topic": "order"}}, {"prompt": "Two?", "reference": {"topic": "weather"}},
             {"prompt": "Three?", "reference": "Whatever is right."}]  # fmt: skip
     assert [(one["check"], one["row"]) for one in findings(look(tmp_path, rows, task=task))] == [("task_answer", 2)]
+
+
+def test_answers_are_held_against_their_label_set(tmp_path: Path) -> None:
+    task = TaskConfig(label_set=("lost card", "fees"))
+    rows = [chat("One?", "Lost card."), chat("Two?", "weather"), {"prompt": "Three?", "reference": "fees"}]
+    audited = look(tmp_path, rows[:2], task=task)
+    assert [(one["row"], one["message"]) for one in findings(audited)] == [(2, "'weather' is not in the label set")]
+    assert audited.tables[0].rows == [["rows", "is in the label set", 2, "50.0%"]]
+    assert findings(look(tmp_path, rows[2:], task=task)) == []

@@ -170,6 +170,16 @@ def test_questions_about_one_paragraph_lie_on_both_sides_when_asked_without_it(t
     assert {record.prompt[0]["content"] for side in sides for record in side} == {f"Question {i}?" for i in range(40)}
 
 
+@pytest.mark.parametrize("rules, given", [
+    ({"instruction_id_list": ["a:b", "c:d"], "kwargs": [{}, {"n": 2}]}, [{}, {"n": 2}]),
+    ({"instruction_id_list": '["a:b", "c:d"]', "kwargs": '[{}, {"n": 2}]'}, [{}, {"n": 2}]),
+    ({"instruction_id_list": ["a:b", "c:d"]}, [{}, {}]),
+])  # fmt: skip
+def test_rules_of_ifeval_become_the_reference(tmp_path, rules, given):
+    (record,) = load(source(lines(tmp_path, [{"prompt": "Hi", **rules}])), "prompt", "all").records
+    assert record.reference == {"instruction_id_list": ["a:b", "c:d"], "kwargs": given}
+
+
 def test_comparison_gives_its_prompt_and_best_answer_when_converted(tmp_path):
     rankings = [{"annotator": "x", "ranks": [1, 2, None]}, {"annotator": "y", "ranks": [3, 1, 2]}]
     file = lines(

@@ -59,6 +59,9 @@ def error_of(name, row):
     (("text", {"text": " "}), "text", "is empty or white space"),
     (("kto", {"prompt": "Hi", "completion": "Yo", "desirable": 1}), "desirable", "is the number 1"),
     (("prompts", {"messages": [ASK, SAY]}), "prompt", "the last turn is the assistant's"),
+    (("prompts", {"prompt": "Hi", "instruction_id_list": ["a", ""]}), "instruction_id_list[1]", "is empty or white"),
+    (("prompts", {"prompt": "Hi", "instruction_id_list": ["a"], "kwargs": []}), "kwargs", "0 for 1 instructions"),
+    (("prompts", {"prompt": "Hi", "instruction_id_list": ["a"], "kwargs": [1]}), "kwargs[0]", "is the number 1"),
 ])  # fmt: skip
 def test_conversation_is_refused_when_it_breaks_a_rule(case, where, problem):
     error = error_of(*case)
