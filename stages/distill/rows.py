@@ -23,10 +23,11 @@ class Taught:
 
 
 def told(prompt: Prompt, system: str) -> Prompt:
-    """What the teacher reads: `system` in place of the prompt's own system turn, where it has one."""
-    own = prompt.prompt
-    rest = own[1:] if own[0]["role"] == "system" else own
-    return replace(prompt, prompt=({"role": "system", "content": system}, *rest))
+    """What the teacher reads: `system` above the prompt's own system turn, as `evaluate` asks with a system prompt."""
+    first, *rest = prompt.prompt
+    if first["role"] == "system":
+        return replace(prompt, prompt=({**first, "content": f"{system}\n\n{first['content']}"}, *rest))
+    return replace(prompt, prompt=({"role": "system", "content": system}, first, *rest))
 
 
 def write(context: Context, taught: Sequence[Taught]) -> None:

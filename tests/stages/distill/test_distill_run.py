@@ -63,16 +63,16 @@ def test_rows_are_the_bare_prompts_with_the_greedy_answers_under_the_system_prom
     assert found
 
 
-def test_system_prompt_stands_in_place_of_the_prompts_own_which_stays_in_the_row(
+def test_system_prompt_stands_above_the_prompts_own_which_alone_is_in_the_row(
     talker: ModelConfig, chat: Chat, tmp_path: Path
 ) -> None:
     own = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "question 3"}]
     data = write_rows(tmp_path / "own.jsonl", [{"id": "mine", "prompt": own}])
     result = run(tmp_path / "out", talker, data, temperature=0)
-    text, _ = alone(talker, chat, [{"role": "system", "content": SYSTEM}, own[1]])
+    text, _ = alone(talker, chat, [{"role": "system", "content": f"{SYSTEM}\n\nBe kind."}, own[1]])
     assert written(tmp_path / "out") == [{"id": "mine", "messages": [*own, {"role": "assistant", "content": text}]}]
-    long, short = (chat.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (SYSTEM, "Be kind."))
-    assert result.metrics["distill/tokens_saved"] == len(long) - len(short) > 0
+    added = chat.tokenizer(f"{SYSTEM}\n\n", add_special_tokens=False)["input_ids"]
+    assert result.metrics["distill/tokens_saved"] == len(added)
 
 
 def test_row_lies_on_its_prompts_side(talker: ModelConfig, rows: dict[str, Path], tmp_path: Path) -> None:
