@@ -17,6 +17,7 @@ from stages import distill, sft
 from stages.formats import load
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import Chat
+from stages.preview.preview import preview
 from stages.rollout.generate import generate
 
 SYSTEM = "Where is my order? It is on its way, thank you."
@@ -152,6 +153,14 @@ def test_stopped_and_resumed_run_writes_the_same_bytes(
     assert f"going on from batch {stop}" in log.said
     one, other = ((tmp_path / name / "out/rows.jsonl").read_bytes() for name in ("whole", "parts"))
     assert one == other
+
+
+def test_preview_shows_what_the_teacher_reads(talker: ModelConfig, chat: Chat, rows: dict[str, Path]) -> None:
+    given = Source("rows", DataSource(path=str(rows["prompts"]), split="all"))
+    found = preview("distill", "distill", distill.Config(**SMALL), model=talker, seed=17,
+                    sources={"data": ("prompt", [given])}, rows=1)  # fmt: skip
+    shown = "".join(piece.text for piece in found.sections[0].rows[0].parts[0].pieces)
+    assert shown.startswith(f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\nquestion 0<|im_end|>")
 
 
 def test_report_shows_the_prompt_without_the_system_prompt(
