@@ -37,6 +37,7 @@ BUILT_IN = {
     "grpo": Kind("grpo", "stages.ppo.config:GrpoConfig", "stages.ppo.config:estimate", "stages.ppo.train:run"),
     "dpo": _kind("dpo", "stages.dpo"),
     "sample": _kind("sample", "stages.sample", "sample"),
+    "distill": _kind("distill", "stages.distill", "distill"),
     "collect": _kind("collect", "stages.collect", "collect"),
     "evaluate": _kind("evaluate", "stages.evaluate", "evaluate"),
     "lm-eval": _kind("lm-eval", "stages.harness", "harness"),

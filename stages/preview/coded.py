@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stages.distill import rows as distill
 from stages.dpo import data as dpo
 from stages.formats.load import Side
 from stages.formats.records import Comparison, Instruction, Prompt
@@ -186,6 +187,11 @@ def _prompt(config: Any, chat: Chat, record: Prompt) -> Coded:
     return Coded((_span("prompt", ids, 0),), len(ids), notes=notes)
 
 
+def _distill(config: Any, chat: Chat, record: Prompt) -> Coded:
+    """As the teacher reads it; its row has the prompt without `system`."""
+    return _prompt(config, chat, distill.told(record, config.system))
+
+
 def _by_rank(record: Comparison) -> list[tuple[str, int]]:
     """A label and the position of each completion, best first by the mean of its ranks; unranked ones last."""
     by_completion = list(zip(*(ranking.ranks for ranking in record.rankings), strict=True))
@@ -215,6 +221,7 @@ READINGS = {
     ("dpo", "data"): Reading(_dpo, lambda config: int(config.max_length), "max_length"),
     **{(kind, "data"): _PROMPTS for kind in ("ppo", "rloo", "grpo")},
     **{(kind, "ptx_data"): _REMEMBERED for kind in ("ppo", "rloo", "grpo")},
+    ("distill", "data"): Reading(_distill, side="all"),
     ("sample", "data"): Reading(_prompt, side="all"),
     ("evaluate", "data"): Reading(_prompt, side="heldout"),
 }
