@@ -159,7 +159,8 @@ def _told_rivals(contest: Contest, name: str) -> str:
 
 def _told_length(name: str, first: str, figures: Mapping[str, Figures]) -> str:
     """How much longer or shorter its answers are, where that can be told."""
-    ours, theirs = paired(figures[name].get("length", []), figures[first].get("length", []))
+    lengths = [figures[one]["length"] for one in (name, first) if "length" in figures[one]]
+    ours, theirs = paired(*lengths) if len(lengths) == 2 else ([], [])
     if name == first or not ours or not sum(theirs):
         return ""
     _, low, high = difference(ours, theirs)
@@ -196,8 +197,8 @@ def _note(contest: Contest) -> str:
         "tested (each candidate against the first, each tuned one against every untuned way of asking the same model), "
         f"and p-values and intervals carry Holm's correction for all of them, which makes intervals as wide as "
         f"{level:.2%}. Right and wrong: McNemar's exact test and Bonett and Price's interval; else signs flipped at "
-        "random and a bootstrap. Prompts needed: to see the difference found with 80% power; these show: the least difference that as many "
-        "prompts as here see with it"
+        "random and a bootstrap. Prompts needed: to see the difference found with 80% power; these show: the least "
+        "difference that as many prompts as here see with it"
     )
 
 

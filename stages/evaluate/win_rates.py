@@ -20,14 +20,12 @@ def win_rate_table(figures: Mapping[str, Figures]) -> tuple[Table | None, dict[s
     first, rows, metrics = next(iter(figures)), [], {}
     for name, own in figures.items():
         for figure in (figure for figure in own if figure.startswith("win rate")):
-            longer = [a - b for a, b in zip(*paired(own["length"], figures[first]["length"]), strict=True)]
-            wins, length = paired(own[figure], longer)
+            wins, longer = paired(own[figure], _longer(own, figures[first]))
             if not wins:
                 continue
-            controlled = length_controlled_win_rate(wins, length)
-            rows.append([
-                name, figure, with_interval(interval(wins)), with_interval(controlled), f"{sum(length) / len(length):+.1f}"
-            ])  # fmt: skip
+            controlled = length_controlled_win_rate(wins, longer)
+            by = f"{sum(longer) / len(longer):+.1f}"
+            rows.append([name, figure, with_interval(interval(wins)), with_interval(controlled), by])
             metrics[f"{name}/length_controlled_{figure.replace(' ', '_')}"] = controlled[0]
     if not rows:
         return None, {}
@@ -38,3 +36,9 @@ def win_rate_table(figures: Mapping[str, Figures]) -> tuple[Table | None, dict[s
     )
     columns = ["candidate", "figure", "as judged", "at equal lengths", "mean difference in tokens"]
     return Table("Win rates that a longer answer does not win", columns, rows, note), metrics
+
+
+def _longer(ours: Figures, theirs: Figures) -> list[float | None]:
+    """By how many tokens each answer is longer."""
+    lengths = zip(ours["length"], theirs["length"], strict=True)
+    return [None if a is None or b is None else a - b for a, b in lengths]

@@ -32,7 +32,8 @@ def length_controlled_win_rate(
     pair of models; theta and phi by maximum likelihood.
     preference_N: 1 where the candidate's answer is preferred, 0 where the other's is, between for a tie or a
     probability. length_difference_N: the candidate's length less the other's, in any unit.
-    Equal lengths throughout give the plain win rate. Where we differ from the paper: no difficulty of each instruction
+    Equal lengths throughout give the plain win rate; so does one difference throughout, which nothing can tell from a
+    preference. Where we differ from the paper: no difficulty of each instruction
     (its gamma, learnt from the answers of many models, of which a recipe has few); a weak prior N(0, 100^2) on both
     coefficients, which keeps them finite where one side always wins and is the only penalty (the paper picks one for
     phi by cross-validation); and an interval.
