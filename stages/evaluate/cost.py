@@ -85,7 +85,7 @@ def cost_table(
     rows = []
     for name, cost in costs.items():
         speed, paid = speeds.get(name), ""
-        if name in training_costs and baseline in costs:
+        if baseline is not None and baseline in costs and name in training_costs:
             paid = told_break_even(cost, costs[baseline], training_costs[name])
         timed = [f"{speed.first_token:.3g}", f"{speed.rate:.3g}" if speed.rate else None] if speed else [None, None]
         price = None if cost.price is None else f"{cost.price:.4g}"

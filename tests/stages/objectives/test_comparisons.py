@@ -28,7 +28,9 @@ def right_and_wrong(generator: np.random.Generator, n: int, only_a: float, only_
     return np.where(kind == 2, both, kind == 0).tolist(), np.where(kind == 2, both, kind == 1).tolist()
 
 
-@pytest.mark.parametrize(("n", "only_a", "only_b"), [(60, 0.06, 0.04), (80, 0.2, 0.1), (100, 0.04, 0.03)])
+@pytest.mark.parametrize(
+    ("n", "only_a", "only_b"), [(60, 0.03, 0.02), (60, 0.06, 0.04), (80, 0.2, 0.1), (100, 0.04, 0.03)]
+)
 def test_interval_covers_when_answers_are_right_and_wrong(n, only_a, only_b):
     generator, covered = np.random.default_rng(0), 0
     for _ in range(NUM):
