@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.agreement.judged import Floats
+from stages.objectives.shares import LEVEL, two_sided_z, wilson
 
-Z = 1.959964  # of a 95% interval
 NUM_RESAMPLES = 1000
 FEW_TASKS = 10  # with fewer, resampling them says nothing
 DRAWS_A_CHUNK = 1_000_000  # held at once: 8 MB, thrice
@@ -58,14 +58,12 @@ def share(hits: int, n: int, of: str) -> Figure:
     """hits / n with Wilson's interval (1927), which stays inside 0..1 and is not empty at 0 or n hits."""
     if n == 0:
         return Figure(None, 0, of)
-    p, z2 = hits / n, Z**2 / n
-    centre, half = (p + z2 / 2) / (1 + z2), Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)
-    return Figure(p, n, of, max(0.0, centre - half), min(1.0, centre + half))
+    return Figure(hits / n, n, of, *wilson(hits, n))
 
 
 def points_either_way(num_pairs: int) -> float:
     """By how much a share of `num_pairs` independent pairs can be off at 95% where it is near a half: 100 give .098."""
-    return Z * math.sqrt(0.25 / num_pairs)
+    return two_sided_z(LEVEL) * math.sqrt(0.25 / num_pairs)
 
 
 def _ratio(totals: Floats) -> Floats:

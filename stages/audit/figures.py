@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from stages.evaluate.json_schema import is_valid
 from stages.evaluate.labels import label_in
 from stages.formats.load import best
 from stages.formats.records import Comparison, Instruction, Prompt, Unpaired
+from stages.objectives.shares import wilson
 
 SAMPLED, SAMPLED_CHARACTERS = 1000, 200  # rows a source, and characters of each, whose language is told
 MIN_LETTERS = 20  # in fewer no language is told
@@ -78,10 +78,7 @@ def longer_share(
     spread = longer2 - 2 * share * product + share**2 * pairs2
     variance = spread / pairs**2
     count = min(pairs, share * (1 - share) / variance) if variance > 0 else rows
-    z = 1.959964
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return share, max(0.0, middle - half), min(1.0, middle + half)
+    return share, *wilson(share * count, count)
 
 
 class Labels(SourceCheck):

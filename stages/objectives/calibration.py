@@ -11,8 +11,6 @@ import math
 import torch
 from torch import Tensor
 
-Z_95 = 1.959963984540054  # two-sided 95 % of a standard normal
-
 
 @torch.no_grad()
 def pair_accuracy(score_w: Tensor, score_l: Tensor) -> float:
@@ -104,21 +102,6 @@ def agreement_ceiling(agreement: float) -> tuple[float, float]:
         raise ValueError(f"agreement is {agreement}: it is a share, from 0 to 1")
     agreement = max(agreement, 0.5)
     return agreement, (1 + math.sqrt(2 * agreement - 1)) / 2
-
-
-def wilson(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:
-    """(low, high) of Wilson's score interval (1927) for a share; 95 % unless z says otherwise.
-
-    It supposes independent trials: pairs of one prompt are not, so prefer bootstrap_ci with groups there.
-    Raises ValueError unless 0 <= successes <= n and n > 0.
-    """
-    if not (n > 0 and 0 <= successes <= n):
-        raise ValueError(f"{successes} successes of {n}: the count must be positive and the successes within it")
-    share, shrink = successes / n, 1 + z**2 / n
-    centre = (share + z**2 / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # The bounds are exactly 0 and 1 at the ends; floating point misses them by an ulp.
-    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
 def _check_filled(values: Tensor) -> None:

@@ -10,8 +10,9 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
+from stages.objectives.shares import LEVEL, two_sided_z
+
 DRAWS_A_CHUNK = 4_000_000  # of resampled indices held at once: 32 MB
-LEVEL = 0.95
 
 
 def bootstrap_ci(
@@ -19,12 +20,21 @@ def bootstrap_ci(
     num_resamples: int = 2000,
     seed: int = 0,
     groups: Tensor | Sequence[Hashable] | None = None,
+    level: float = LEVEL,
 ) -> tuple[float, float, float]:
-    """(mean, low, high): the mean and its 95 % percentile interval (Efron 1979).
+    """(mean, low, high): the mean and its interval, at `level`, by the expanded percentiles (Hesterberg 2015, section
+    5.3.2) of the bootstrap (Efron 1979).
+
+    Plain percentiles are too narrow: by the factor sqrt((n - 1) / n), and for want of Student's t. Expanded ones are
+    taken further out, at Phi(-sqrt(n / (n - 1)) t), so that for values spread evenly the interval is Student's, and
+    for skewed ones keeps the bootstrap's shape. Covering 95 % in 1,000 simulations: of 10 normal values 95.5 % (plain:
+    91.6), of 60 exponential ones 93.0 (92.1). Bias-corrected (BCa) and studentized bootstraps did worse where most
+    values are equal, as differences of right and wrong are: 87.2 and 89.2 % of 60 against 92.0; see paired_shares.
 
     groups: one label a value, such as its prompt; whole groups are then resampled, since values of one group are not
-    independent (a cluster bootstrap), and the mean is over the values drawn. One value or group gives low = high.
-    Raises ValueError if there is no value, one is not finite, or the labels are not as many as the values.
+    independent (a cluster bootstrap), and the mean is over the values drawn; n is the number of groups. One value or
+    group gives low = high. Raises ValueError if there is no value, one is not finite, or the labels are not as many as
+    the values.
     """
     values_N = torch.as_tensor(values_N, dtype=torch.float64, device="cpu").detach().flatten()
     if values_N.numel() == 0 or not bool(values_N.isfinite().all()):
@@ -33,7 +43,7 @@ def bootstrap_ci(
         raise ValueError(f"num_resamples is {num_resamples}: it must be positive")
     sums_G, counts_G = _by_group(values_N, groups)
     means_R = _resampled_means(sums_G, counts_G, num_resamples, seed)
-    tail = (1 - LEVEL) / 2
+    tail = _expanded_tail((1 - level) / 2, len(sums_G))
     low, high = torch.quantile(means_R, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return float(values_N.mean()), low, high
 
@@ -44,16 +54,16 @@ def paired_bootstrap(
     num_resamples: int = 2000,
     seed: int = 0,
     groups: Tensor | Sequence[Hashable] | None = None,
+    level: float = LEVEL,
 ) -> tuple[float, float, float]:
     """(mean of a - b, low, high): two candidates measured on the same items, resampled together.
 
-    An interval without 0 says that they differ. groups and errors as in bootstrap_ci; also ValueError if the lengths
-    differ.
+    An interval without 0 says that they differ. The rest as in bootstrap_ci; also ValueError if the lengths differ.
     """
     a_N, b_N = (torch.as_tensor(x, dtype=torch.float64, device="cpu").flatten() for x in (a_N, b_N))
     if a_N.shape != b_N.shape:
         raise ValueError(f"a pair needs both: {len(a_N)} values against {len(b_N)}")
-    return bootstrap_ci(a_N - b_N, num_resamples, seed, groups)
+    return bootstrap_ci(a_N - b_N, num_resamples, seed, groups, level)
 
 
 def correlation(a_N: Tensor | Sequence[float], b_N: Tensor | Sequence[float]) -> tuple[float, float, float]:
@@ -68,8 +78,17 @@ def correlation(a_N: Tensor | Sequence[float], b_N: Tensor | Sequence[float]) ->
         return 0.0, -1.0, 1.0
     r = float(torch.corrcoef(torch.stack([a_N, b_N]))[0, 1])
     z = math.atanh(max(-1 + 1e-12, min(r, 1 - 1e-12)))
-    half = NormalDist().inv_cdf((1 + LEVEL) / 2) / math.sqrt(len(a_N) - 3)
+    half = two_sided_z(LEVEL) / math.sqrt(len(a_N) - 3)
     return r, math.tanh(z - half), math.tanh(z + half)
+
+
+def _expanded_tail(tail: float, n: int) -> float:
+    """Phi(-sqrt(n / (n - 1)) t(tail, n - 1)): the share to cut off so that the resampled means' spread is Student's."""
+    from scipy.special import stdtrit  # the quantile of Student's t
+
+    if n == 1:
+        return tail
+    return NormalDist().cdf(math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, tail)))
 
 
 def _by_group(values_N: Tensor, groups: Tensor | Sequence[Hashable] | None) -> tuple[Tensor, Tensor]:

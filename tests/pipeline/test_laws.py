@@ -100,8 +100,8 @@ def test_stages_use_of_the_engine_only_contract_and_errors() -> None:
     assert offenders("stages", roots={"pipeline"}, but=("pipeline.contract", "pipeline.errors")) == []
 
 
-def test_objectives_import_only_torch_and_the_standard_library() -> None:
-    allowed = {*sys.stdlib_module_names, "torch", "stages"}
+def test_objectives_import_only_torch_scipy_and_the_standard_library() -> None:
+    allowed = {*sys.stdlib_module_names, "torch", "scipy", "stages"}
     names = {name for file in sources("stages/objectives") for name in imports(file)}
     assert {name for name in names if name.split(".")[0] not in allowed} == set()
     assert all(name.startswith("stages.objectives") for name in names if name.startswith("stages"))
@@ -114,9 +114,15 @@ def test_formats_import_neither_torch_nor_transformers() -> None:
 
 @pytest.mark.parametrize("package", ["annotation", "exchange", "agreement"])
 def test_rankings_need_neither_torch_nor_transformers(package: str) -> None:
-    allowed = ("stages.annotation", "stages.exchange", "stages.agreement", "stages.formats")
+    light = "stages.objectives.shares"  # see below
+    allowed = ("stages.annotation", "stages.exchange", "stages.agreement", "stages.formats", light)
     assert offenders(f"stages/{package}", roots={"torch", "transformers", "trl", "peft"}) == []
     assert offenders(f"stages/{package}", roots={"stages"}, but=allowed) == []
+
+
+def test_shares_need_only_the_standard_library() -> None:
+    names = {name.split(".")[0] for name in imports(ROOT / "stages" / "objectives" / "shares.py")}
+    assert names <= set(sys.stdlib_module_names)
 
 
 def test_product_uses_nothing_of_trl() -> None:

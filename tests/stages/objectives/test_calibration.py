@@ -13,7 +13,6 @@ from stages.objectives.calibration import (
     fit_temperature,
     negative_log_likelihood,
     pair_accuracy,
-    wilson,
 )
 
 CONFIDENCE = torch.tensor([0.55, 0.62, 0.71, 0.77, 0.83, 0.91, 0.95, 0.97], dtype=torch.float64)
@@ -106,20 +105,3 @@ def test_ceiling_refuses_what_is_no_share():
 def test_measures_refuse_to_measure_nothing(measure):
     with pytest.raises(ValueError, match="nothing to measure"):
         measure(torch.ones(0), torch.ones(0))
-
-
-@pytest.mark.parametrize(("successes", "n"), [(8, 10), (0, 5), (5, 5), (726, 1000)])
-def test_wilson_equals_scipys(successes, n):
-    stats = pytest.importorskip("scipy.stats")
-    expected = stats.binomtest(successes, n).proportion_ci(method="wilson")
-    assert wilson(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
-
-
-def test_wilson_matches_a_published_interval():
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998, table I
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 2)])
-def test_wilson_refuses_counts_that_cannot_be(successes, n):
-    with pytest.raises(ValueError, match="successes"):
-        wilson(successes, n)

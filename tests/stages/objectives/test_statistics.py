@@ -17,6 +17,13 @@ def test_bootstrap_interval_is_near_the_normal_one_when_values_are_many():
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.02)
 
 
+def test_bootstrap_interval_is_students_when_few_values_lie_as_a_normal_sample_does():
+    values = scipy.stats.norm.ppf((np.arange(12) + 0.5) / 12)
+    low, high = scipy.stats.t.interval(0.95, 11, 0, scipy.stats.sem(values))
+    assert bootstrap_ci(values, 50_000) == pytest.approx((0, low, high), rel=0.03, abs=1e-9)
+    assert bootstrap_ci(values, 50_000, level=0.99)[2] > high * 1.2
+
+
 def test_bootstrap_is_a_function_of_its_seed_and_leaves_the_global_state_alone():
     before = torch.get_rng_state()
     assert bootstrap_ci(VALUES, seed=3) == bootstrap_ci(VALUES, seed=3) != bootstrap_ci(VALUES, seed=4)
