@@ -192,6 +192,7 @@ class Artifact:
     role: Role
     path: Path | None = None
     digest: str = ""
+    seconds: float | None = None  # spent on it, the stages that it starts from included; None where nobody counted
 
     @property
     def info(self) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline import redaction
+from pipeline import manifest, redaction
 from pipeline.content import data_digest
 from pipeline.contract import DataSource, Source
 from pipeline.graph import Stage, input_fields
+from pipeline.plan import closure
 from pipeline.recipe import Recipe
 from pipeline.store import StageRun, Store
 from pipeline.worker import Job
@@ -39,9 +40,15 @@ def job_of(recipe: Recipe, folder: Store, stage: Stage, run: StageRun, made: Mad
 
 def _artifact(recipe: Recipe, made: Made, name: str) -> dict[str, Any]:
     if name == "base":
-        return {"name": "base", "role": "policy", "path": None, "digest": ""}
+        return {"name": "base", "role": "policy", "path": None, "digest": "", "seconds": None}
     run, role = made[name], type(recipe.stages[name].config).produces
-    return {"name": name, "role": role, "path": redaction.hide_home(str(run.output)), "digest": run.digest}
+    path, seconds = redaction.hide_home(str(run.output)), _seconds(recipe, made, name)
+    return {"name": name, "role": role, "path": path, "digest": run.digest, "seconds": seconds}
+
+
+def _seconds(recipe: Recipe, made: Made, name: str) -> float:
+    """What the stage and all that it needs took, each counted once."""
+    return sum(float(made[stage].read(manifest.FILE)["seconds"]) for stage in closure(recipe, [name]))
 
 
 def _as_plain(source: Source) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def _version(package: str) -> str | None:
 
 def _artifact(given: Mapping[str, Any]) -> Artifact:
     path = Path(given["path"]).expanduser() if given["path"] else None
-    return Artifact(given["name"], given["role"], path, given["digest"])
+    return Artifact(given["name"], given["role"], path, given["digest"], given["seconds"])
 
 
 def _source(given: Mapping[str, Any]) -> Source:

@@ -53,7 +53,7 @@ def _passing(context: Context, prompts: Sequence[Prompt], texts: Sequence[list[s
     tasks = _tasks(context)
 
     def passes(text: str, prompt: Prompt) -> bool:
-        found = [check_answer(text, prompt.reference, task) for task in tasks[prompt.prompt_key]]
+        found = [check_answer(text, prompt.reference, task, prompt.documents) for task in tasks[prompt.prompt_key]]
         return all(value == 1 for results in found for value in results.values())
 
     return [[text for text in own if passes(text, prompt)] for prompt, own in zip(prompts, texts, strict=True)]

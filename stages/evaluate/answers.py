@@ -14,7 +14,7 @@ from stages.evaluate.checks import check_answer
 from stages.formats.load import load
 from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
-from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
+from stages.objectives.comparisons import difference, interval
 from stages.rollout.generate import BATCH, Completion, generate
 from stages.rollout.score import in_batches, token_kl
 from stages.rollout.sequences import Sequences
@@ -159,22 +159,16 @@ def measure(questions: Sequence[Question], answers: Answers) -> dict[str, list[f
     return figures
 
 
-def mean_interval(values: Sequence[float | None], seed: int = 0) -> tuple[float, float, float]:
-    """Mean with a 95% bootstrap interval, over the questions that have the figure."""
-    import torch
-
-    return bootstrap_ci(torch.tensor([v for v in values if v is not None], dtype=torch.float64), seed=seed)
+def mean_interval(values: Sequence[float | None]) -> tuple[float, float, float]:
+    """Mean with its 95% interval, over the questions that have the figure."""
+    return interval([value for value in values if value is not None])
 
 
-def difference_interval(
-    values: Sequence[float | None], baseline: Sequence[float | None], seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean difference with a 95% paired-bootstrap interval, over the questions where both have the figure."""
-    import torch
-
+def difference_interval(values: Sequence[float | None], baseline: Sequence[float | None]) -> tuple[float, float, float]:
+    """Mean difference with its 95% interval, paired, over the questions where both have the figure."""
     both = [(v, b) for v, b in zip(values, baseline, strict=True) if v is not None and b is not None]
-    ours, theirs = (torch.tensor(column, dtype=torch.float64) for column in zip(*both, strict=True))
-    return paired_bootstrap(ours, theirs, seed=seed)
+    ours, theirs = zip(*both, strict=True)
+    return difference(ours, theirs)
 
 
 def with_interval(triple: tuple[float, float, float]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.contract import Context
 from pipeline.errors import ModelError, UserError
@@ -34,6 +35,11 @@ class Desk:
     material: Material
 
 
+def paid(context: Context) -> Path | None:
+    """Where a server's replies outlive an evaluation that was stopped."""
+    return context.paid / "replies.jsonl" if context.paid else None
+
+
 def role_of(candidate: Candidate) -> str:
     """The backbone's name for the policy that answers, one for all ways of asking it. Adapter names hold no dots."""
     assert candidate.policy is not None, "a server's model is not on the backbone"
@@ -51,7 +57,7 @@ def ask_all(
     desk: Desk, candidates: Sequence[Candidate], proxy: RewardModel | None
 ) -> tuple[dict[str, Answers], dict[str, str]]:
     """Each candidate's answers by its name; and why a server's are missing, which costs the others nothing."""
-    prompts = {c.name: _prompts(desk, c) for c in candidates if c.policy is not None}
+    prompts = {c.name: prompts_of(desk, c) for c in candidates if c.policy is not None}
     answers: dict[str, Answers] = {}
     silent: dict[str, str] = {}
     for candidate in candidates:
@@ -66,7 +72,7 @@ def ask_all(
     return answers, silent
 
 
-def _prompts(desk: Desk, candidate: Candidate) -> list[list[int]]:
+def prompts_of(desk: Desk, candidate: Candidate) -> list[list[int]]:
     """What the candidate's policy reads for each question; ModelError where the model was made for less."""
     if candidate.is_plain:
         prompts = [question.ids for question in desk.questions]
@@ -128,6 +134,7 @@ def _ask_server(desk: Desk, candidate: Candidate, proxy: RewardModel | None) -> 
                 max_new_tokens=desk.config.max_new_tokens,
                 temperature=1.0 if number > 1 else desk.config.temperature,
                 seed=context.seed + drawn,  # a server gives one seed one answer
+                cache=paid(context),
                 advance=advance,
                 should_stop=context.should_stop,
             )

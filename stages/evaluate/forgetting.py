@@ -28,6 +28,7 @@ from stages.evaluate.answers import (
     with_interval,
 )
 from stages.evaluate.config import Config
+from stages.evaluate.primary import Figures
 from stages.formats.inputs import read_sources
 from stages.formats.records import Instruction
 from stages.modeling.backbone import Backbone
@@ -42,7 +43,6 @@ MAX_LENGTH = 1024  # tokens; a longer row is left out and counted
 # four bits, which people accept, cost +2.8%: llama.cpp, tools/perplexity/README.md).
 MAX_RISE = 0.10
 Interval = tuple[float, float, float]  # mean, low, high
-Figures = dict[str, list[float | None]]  # a figure's value for each question
 Row = list[str | float | None]  # of a table
 
 

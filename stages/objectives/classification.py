@@ -11,7 +11,8 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-from stages.objectives.statistics import DRAWS_A_CHUNK, LEVEL
+from stages.objectives.shares import LEVEL
+from stages.objectives.statistics import DRAWS_A_CHUNK
 
 Interval = tuple[float, float, float]
 

@@ -1,0 +1,178 @@
+"""The evaluation as the report shows it: the verdict, the tables it rests on, costs, and answers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.contract import Fragment, Plot, Result, Samples, Table, Verdict
+from stages.evaluate.answers import Answers, Question, difference_interval, mean_interval, with_interval
+from stages.evaluate.candidates import Candidate
+from stages.evaluate.config import Config
+from stages.evaluate.contest import Contender, hold
+from stages.evaluate.cost import cost_table, quality_against_cost
+from stages.evaluate.costing import Costs
+from stages.evaluate.forgetting import Forgetting
+from stages.evaluate.labels import WHOLE, Labels, confusion, read_labels
+from stages.evaluate.measuring import Measured
+from stages.evaluate.primary import PROXY, Figures, choose_primary
+from stages.evaluate.verdict import verdict
+from stages.evaluate.win_rates import win_rate_table
+from stages.objectives.classification import macro_f1_interval
+
+FIELD = "field/"  # how the figures of a JSON answer's single fields begin: they have a table of their own
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was found out."""
+
+    questions: Sequence[Question]
+    compared: Sequence[Candidate]
+    answers: Mapping[str, Answers]
+    measured: Measured
+    costs: Costs
+    forgotten: Forgetting
+    reference: str | None  # the candidate that KL is measured to
+    missing: str  # who is left out, and why
+
+    @property
+    def figures(self) -> Mapping[str, Figures]:
+        """A figure's value for each question, by candidate."""
+        return self.measured.figures
+
+
+def report(config: Config, found: Evaluation) -> Result:
+    """All fragments and metrics; the verdict and the figures in short are also said on the terminal."""
+    figures, tables = found.figures, _tables(config, found)
+    judged, controlled = win_rate_table(figures)
+    labelled, macro = _labels(found)
+    decided = _verdict(config, found)
+    extra = [*([judged] if judged else []), *found.measured.tables, *labelled, *found.forgotten.tables]
+    fragments: list[Fragment] = [*decided, *tables, *extra, _samples(config, found)]
+    metrics = {f"{_key(name)}/{_key(m)}": mean_interval(own[m])[0] for name, own in figures.items() for m in own}
+    metrics |= {_key(name): value for name, value in (controlled | macro | found.forgotten.metrics).items()}
+    said = [line for fragment in decided if isinstance(fragment, Verdict) for line in fragment.sentences]
+    return Result(metrics, fragments, [*said, "", *_aligned(tables[0])])
+
+
+def _key(name: str) -> str:
+    """As metrics are called: `base+few_shot/win_rate`."""
+    return name.replace(" + ", "+").replace(" ", "_")
+
+
+def _verdict(config: Config, found: Evaluation) -> list[Verdict | Table | Plot]:
+    contenders = [
+        Contender(
+            candidate.name,
+            is_tuned=candidate.policy is not None and candidate.policy.path is not None,
+            is_plain=candidate.is_plain,
+            is_same_model=candidate.policy is not None,
+        )
+        for candidate in found.compared
+    ]
+    costs = found.costs
+    decided = verdict(
+        found.figures,
+        contenders,
+        config.primary,
+        costs=costs.calls,
+        training_costs=costs.training,
+        warnings=found.forgotten.warnings,
+    )
+    primary = choose_primary(found.figures, config.primary)
+    against = hold(found.figures, contenders, primary).best_untuned if primary else None
+    table = cost_table(costs.calls, costs.speeds, costs.training, against)
+    return [*decided, *([quality_against_cost(found.figures, primary, costs.calls)] if primary else []), table]
+
+
+def _tables(config: Config, found: Evaluation) -> list[Table]:
+    """Every figure with its interval, and every difference from the first candidate and from the reference."""
+    how = "greedy" if config.temperature == 0 else f"sampled at temperature {config.temperature:g}"
+    note = (
+        f"{len(found.questions)} held-out prompts, {how}, at most {config.max_new_tokens} new tokens; 95% intervals "
+        "over prompts"
+    )
+    if any(PROXY in own for own in found.figures.values()):
+        note += ". The proxy is the reward model that PPO optimised: read it beside the others"
+    note += "".join(f". Mind: {remark}" for remark in found.measured.remarks) + found.missing
+    names = list(found.figures)
+    whole = [name for name in _all_figures(found) if not name.startswith(FIELD)]
+    parts = [name for name in _all_figures(found) if name.startswith(FIELD)]
+    tables = [Table("Candidates on held-out prompts", ["figure", *names], _rows(found, whole), note)]
+    if parts:
+        tables.append(Table("Fields of the answers", ["field", *names], _rows(found, parts), "Shares of right values"))
+    baselines = [names[0], *([found.reference] if found.reference in names[1:] else [])] if names[1:] else []
+    return [*tables, *(_differences(found.figures, baseline, whole) for baseline in baselines)]
+
+
+def _all_figures(found: Evaluation) -> list[str]:
+    return list(dict.fromkeys(figure for own in found.figures.values() for figure in own))
+
+
+def _rows(found: Evaluation, wanted: Sequence[str]) -> list[list[str | float | None]]:
+    every = list(found.figures.values())
+    return [
+        [figure, *(with_interval(mean_interval(own[figure])) if figure in own else None for own in every)]
+        for figure in wanted
+    ]
+
+
+def _differences(figures: Mapping[str, Figures], baseline: str, wanted: Sequence[str]) -> Table:
+    others = [name for name in figures if name != baseline]
+    own = figures[baseline]
+    shared = [m for m in wanted if m in own and any(m in figures[name] for name in others)]
+    rows = [
+        [m, *(with_interval(difference_interval(figures[n][m], own[m])) if m in figures[n] else None for n in others)]
+        for m in shared
+    ]
+    note = "Paired by prompt; 95% intervals, each alone: what may be concluded from many of them is in the verdict"
+    return Table(f"Difference from {baseline}", ["figure", *others], rows, note)
+
+
+def _labels(found: Evaluation) -> tuple[list[Table], dict[str, float]]:
+    """Macro F1 of every candidate, and what the last plain one confuses."""
+    by_name = {
+        name: read_labels((text, q.reference, q.task) for text, q in zip(own.texts, found.questions, strict=True))
+        for name, own in found.answers.items()
+    }
+    fields = list(next(iter(by_name.values())))
+    if not fields:
+        return [], {}
+    rows: list[list[str | float | None]] = []
+    metrics = {}
+    for field in fields:
+        intervals = {name: _macro_f1(own[field]) for name, own in by_name.items()}
+        rows.append([field, *(with_interval(interval) for interval in intervals.values())])
+        place = "macro_f1" if field == WHOLE else f"macro_f1/{field}"
+        metrics |= {f"{name}/{place}": interval[0] for name, interval in intervals.items()}
+    note = "Mean over the labels that are wanted, each with as much weight; 95% intervals over prompts"
+    last = [candidate.name for candidate in found.compared if candidate.is_plain][-1]
+    confused = [confusion(f"What {last} takes for what: {field}", by_name[last][field]) for field in fields]
+    return [Table("Macro F1", ["labels of", *by_name], rows, note), *confused], metrics
+
+
+def _macro_f1(labels: Labels) -> tuple[float, float, float]:
+    return macro_f1_interval(labels.given, labels.wanted)
+
+
+def _samples(config: Config, found: Evaluation) -> Samples:
+    names = list(found.figures)
+    scored = all(PROXY in own for own in found.figures.values())
+    rows = []
+    for i, question in enumerate(found.questions[: config.num_shown]):
+        row: dict[str, object] = {"prompt": question.text, "answers": [found.answers[name].texts[i] for name in names]}
+        if scored:
+            row["scores"] = [found.figures[name][PROXY][i] for name in names]
+        if question.reference is not None:
+            row["reference"] = str(question.reference)
+        rows.append(row)
+    return Samples("Held-out prompts and answers", names, rows, f"{PROXY} under each answer." if scored else "")
+
+
+def _aligned(table: Table) -> list[str]:
+    """A table as lines for the terminal."""
+    cells = [[table.columns[0], *table.columns[1:]], *[[str(cell or "-") for cell in row] for row in table.rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return [table.title, *lines]
