@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,15 +69,19 @@ def test_overoptimised_score_is_told_by_people() -> None:
     assert (figures["heldout/best_of_4"], figures["heldout/best_of_4_ceiling"]) == (0, 1)
 
 
-def test_interval_is_over_prompts_and_random_scores_pick_at_random() -> None:
+def test_interval_is_over_prompts() -> None:
+    """Each ranking comes with its reverse under the same scores: together the picks are placed at 0.5, whatever n."""
     random = np.random.default_rng(0)
-    given = answered([of_ranks(tuple(random.permutation(4) + 1)) for _ in range(60)], random.normal(size=240).tolist())
-    _, plot = curve(given)
-    for point in plot.points[1:]:
-        assert point.low is not None and point.high is not None and point.low < 0.5 < point.high
-    same = Answered(given.score_N, given.length_N, given.placement_N, given.item_N, given.item_N // 6)
-    assert curve(same)[1].points[2].low != plot.points[2].low
-    assert "no change can be told from chance" in plot.note
+    orders = [random.permutation(4) + 1 for _ in range(30)]
+    items = [of_ranks(tuple(int(rank) for rank in own)) for order in orders for own in (order, 5 - order)]
+    given = answered(items, np.repeat(random.normal(size=(30, 1, 4)), 2, 1).reshape(-1).tolist())
+    _, apart = curve(given)
+    for point in apart.points[1:]:
+        assert point.low is not None and point.high is not None and point.low < 0.48 < 0.52 < point.high
+    assert "no change can be told from chance" in apart.note
+    _, together = curve(replace(given, prompt_N=given.item_N // 2))
+    assert [point.y for point in together.points] == pytest.approx([0.5] * 3)
+    assert [point.low for point in together.points] == pytest.approx([0.5] * 3)
 
 
 def test_curve_has_one_set_of_prompts_however_many_answers_each_has() -> None:

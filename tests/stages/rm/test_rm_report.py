@@ -15,8 +15,8 @@ from pipeline.contract import Artifact, Plot, Result, Table
 from stages.formats.records import Ranking
 from stages.modeling.backbone import Backbone
 from stages.modeling.heads import ScalarHead
-from stages.rm.data import Ranked
 from stages.rm.answered import Answered
+from stages.rm.data import Ranked
 from stages.rm.judged import Judged, judge
 from stages.rm.report import report_card
 
