@@ -9,7 +9,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Frozen, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
+from pipeline.contract import (
+    Estimate,
+    Frozen,
+    Input,
+    LoggingSteps,
+    ModelConfig,
+    Names,
+    Role,
+    SaveSteps,
+    Saving,
+    Unhashed,
+)
 from stages.modeling.memory import training_estimate
 
 
@@ -42,6 +53,8 @@ class Loop(Saving):
     variance_coef: float = Field(0.1, gt=0)  # of mean_less_variance: raising it distrusts what members quarrel about
     reward_functions: dict[str, RewardFunction] = Field(default_factory=dict)  # by the name they are logged under
     check_reward: Annotated[str | None, Input(role="reward")] = None  # a second reward model: watched, never optimised
+    # Go on with a reward model that ordered held-out pairs no better than chance, or than their lengths (gate.py)
+    insist_on_reward: Annotated[bool, Unhashed()] = False
     data: Annotated[Names, Input(records="prompt")]
     ptx_data: Annotated[Names | None, Input(records="instruction")] = None  # answers not to be forgotten meanwhile
     ptx_coef: float = Field(0.0, ge=0)  # weight of their loss, nats a token, in each step (Ouyang et al. 2022, eq. 2)

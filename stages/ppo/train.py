@@ -46,6 +46,7 @@ from stages.ppo.experience import (
     rescale_values,
     revalued,
 )
+from stages.ppo.gate import check_rewards
 from stages.ppo.position import Position
 from stages.ppo.rewards import Rewards, load_functions
 from stages.ppo.update import Updater
@@ -53,6 +54,7 @@ from stages.ppo.update import Updater
 
 def run(config: Loop, context: Context) -> Result:
     """Train and publish a policy; the result compares it with its reference on held-out prompts."""
+    doubts = check_rewards(config, context)
     chat = load_chat(context.model)
     questions = _questions(config, context, chat)
     remembered = _remembered(config, context, chat)
@@ -63,8 +65,8 @@ def run(config: Loop, context: Context) -> Result:
     _train(config, own, updater, position, [question.ids for question in questions], remembered)
     publish_policy(models.backbone, POLICY, chat, context.output, made_by=config.algorithm)
     result = evaluate(config, context, models)
-    if position.alarms:
-        told = Table("Alarms of this run", ["alarm", "diagnosis"], [list(alarm) for alarm in position.alarms.items()])
+    if found := [("reward", doubt) for doubt in doubts] + list(position.alarms.items()):
+        told = Table("Alarms of this run", ["alarm", "diagnosis"], [list(alarm) for alarm in found])
         result = changed(result, fragments=[told, *result.fragments])
     return result
 

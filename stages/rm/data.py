@@ -5,10 +5,11 @@ Shapes: N completions of several prompts in one row, P pairs, O whole rankings, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from pipeline.contract import Context
 from pipeline.errors import DataError
 from stages.agreement.votes import Votes, votes
-from stages.formats.inputs import read_input
+from stages.formats.inputs import read_sources
 from stages.formats.load import Side
 from stages.formats.records import Comparison, Ranking
 from stages.modeling.chat import Chat
@@ -34,6 +35,8 @@ class Ranked:
     completions: list[list[int]]
     rankings: tuple[Ranking, ...]
     keep_ties: bool = False  # whether what is learnt from it includes the ties
+    source: str = ""  # the data source it was read from
+    origin: str = ""  # what its row says of where it comes from
 
     @cached_property
     def pairs(self) -> list[Pair]:
@@ -140,14 +143,17 @@ def read_comparisons(
 ) -> Comparisons:
     """All comparisons of one side of the split, encoded once each; `reads` says what of them can be used."""
     field = "eval_data" if side == "heldout" and context.data.get("eval_data") else "data"
-    records = read_input(context, field, "comparison", side)
-    given = [encode(record, chat) for record in records]
+    given = [
+        replace(encode(record, chat), source=source.name)
+        for source, records in read_sources(context, field, "comparison", side)
+        for record in records
+    ]
     items = [reads(item) for item in given]
     useful = [i for i, item in enumerate(items) if item.is_useful]
     fitting = [i for i in useful if items[i].longest <= max_length]
     if not fitting:
         raise DataError(
-            f"none of {len(records)} {side} comparisons can be used: {len(items) - len(useful)} have no "
+            f"none of {len(given)} {side} comparisons can be used: {len(items) - len(useful)} have no "
             f"order, {len(useful)} are longer than max_length {max_length}",
             where=field,
             remedy="rank some completions apart, or raise max_length",
@@ -210,4 +216,10 @@ def _voted(items: Sequence[Ranked], device: torch.device | str) -> Voted:
 def encode(record: Comparison, chat: Chat) -> Ranked:
     """The comparison as ids."""
     completions = [chat.completion_ids(record.prompt, text) for text in record.completions]
-    return Ranked(chat.prompt_ids(record.prompt), completions, record.rankings)
+    return Ranked(chat.prompt_ids(record.prompt), completions, record.rankings, origin=_origin(record.source))
+
+
+def _origin(source: Any) -> str:
+    """A row's own `source` as one name: what collect wrote holds a batch, and who wrote each answer."""
+    batch = source.get("batch_id") if isinstance(source, Mapping) else None
+    return source if isinstance(source, str) else f"batch {batch}" if batch else ""

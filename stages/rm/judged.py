@@ -15,12 +15,10 @@ from torch import Tensor
 from stages.modeling.backbone import Backbone
 from stages.modeling.heads import ScalarHead
 from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
+from stages.rm.answered import Answered
 from stages.rm.data import Ranked, judgements, sequences
+from stages.rm.standing import Interval, Standing, too_few
 from stages.rollout.score import all_scores, in_batches, logprobs
-
-FEW_PROMPTS = 10  # with fewer, resampling them says nothing
-
-Interval = tuple[float, float, float]  # mean, low, high
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,17 @@ class Judged:
     @property
     def too_few(self) -> str:
         """Why an interval over prompts would say nothing; empty where it says something."""
-        few = self.num_prompts < FEW_PROMPTS
-        return f"too few: {len(self)} pairs of {self.num_prompts} prompts" if few else ""
+        return too_few(len(self), self.num_prompts)
+
+    @property
+    def standing(self) -> Standing:
+        """What goes with the reward model, for those who are to use it."""
+        return Standing(
+            num_pairs=len(self),
+            num_prompts=self.num_prompts,
+            accuracy=self.accuracy(),
+            over_longer_wins=self.ahead_of(self.length_P),
+        )
 
     def accuracy(self, judge_P: Tensor | None = None) -> Interval:
         """The share of pairs that the reward model, or another judge of the same pairs, orders as people did."""
@@ -60,11 +67,13 @@ class Judged:
         return paired_bootstrap(wins(self.score_P), wins(judge_P), groups=self.prompt_P)
 
 
-def judge(backbone: Backbone, roles: tuple[str, str], head: ScalarHead, items: Sequence[Ranked]) -> Judged:
-    """Every pair of the items under the reward model and the policy it starts from (their roles, in this order)."""
+def judge(
+    backbone: Backbone, roles: tuple[str, str], head: ScalarHead, items: Sequence[Ranked]
+) -> tuple[Judged, Answered]:
+    """Every pair and answer of the items under the reward model and the policy it starts from (`roles`, in order)."""
     role, start = roles
     rows, people = sequences(items), judgements(items)
-    score_N = all_scores(backbone, role, head, rows)
+    score_N = all_scores(backbone, role, head, rows).double()  # in float32 a gap of 17 gives a confidence of exactly 1
     (logprobs_NR,) = in_batches(partial(logprobs, backbone, start), rows)
     logprob_N = logprobs_NR.sum(1)
     length_N = torch.tensor([len(completion) for completion in rows.completions])
@@ -74,14 +83,15 @@ def judge(backbone: Backbone, roles: tuple[str, str], head: ScalarHead, items: S
     def gap(figure_N: Tensor) -> Tensor:
         return figure_N[people.pairs_P2[:, 0]] - figure_N[people.pairs_P2[:, 1]]
 
-    return Judged(
-        score_P=gap(score_N.double()),  # in float32 a difference of 17 gives a confidence of exactly 1
+    judged = Judged(
+        score_P=gap(score_N),
         logprob_P=gap(logprob_N),
         token_logprob_P=gap(logprob_N / length_N),
         length_P=gap(length_N),
         longer_P=length_N[people.pairs_P2].max(1).values,
         prompt_P=prompt_G[people.group_P],
     )
+    return judged, Answered.of(items, score_N, prompt_G)
 
 
 def wins(gap_P: Tensor) -> Tensor:

@@ -12,13 +12,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.contract import Result, Table
+from pipeline.contract import Fragment, Plot, Point, Result, Table
 from stages.evaluate.answers import with_interval
 from stages.objectives.calibration import agreement_ceiling, brier, ece, ece_by_chance, fit_temperature
 from stages.objectives.preference import agreements, bradley_terry
 from stages.objectives.statistics import bootstrap_ci
+from stages.rm.answered import Answered, with_length
 from stages.rm.data import Ranked
-from stages.rm.judged import FEW_PROMPTS, Interval, Judged
+from stages.rm.drift import by_best_of
+from stages.rm.judged import Judged
+from stages.rm.slices import by_slice
+from stages.rm.standing import FEW_PROMPTS, Interval
 
 FEW_PAIRS = 50  # to fit a temperature on, or to fill ten bins with
 ECE = "expected calibration error, 10 bins"
@@ -28,11 +32,14 @@ Metrics = dict[str, float]
 Rows = list[list[str | float | None]]
 
 
-def report_card(judged: Judged, items: Sequence[Ranked], start: str) -> Result:
+def report_card(judged: Judged, answered: Answered, items: Sequence[Ranked], start: str) -> Result:
     """All tables and figures; `start` names the policy that the reward model starts from."""
-    parts = [_in_short(judged, items), _baselines(judged, start), _calibration(judged)]
-    metrics = {name: value for _, figures in parts for name, value in figures.items()}
-    tables = [*(table for table, _ in parts), _by_margin(judged), _by_length(judged)]
+    parts = [_in_short(judged, items), _baselines(judged, start), _calibration(judged), with_length(answered)]
+    drift, drift_figures = by_best_of(answered)
+    metrics = {name: value for _, figures in parts for name, value in figures.items()} | drift_figures
+    first, last = [table for table, _ in parts[:3]], parts[3][0]
+    cuts = [_by_margin(judged), *by_slice(judged, items), _by_length(judged), last]
+    fragments: list[Fragment] = [*first, *_reliability(judged), *cuts, *drift]
     length, ahead = judged.accuracy(judged.length_P)[0], judged.ahead_of(judged.length_P)
     summary = [
         f"held-out pair accuracy {with_interval(judged.accuracy())} on {len(judged)} pairs of {judged.num_prompts} "
@@ -40,7 +47,7 @@ def report_card(judged: Judged, items: Sequence[Ranked], start: str) -> Result:
         f"against 'the longer answer wins' ({length:.3g}): the reward model {_verdict(judged, ahead)}, "
         f"{with_interval(ahead)}",
     ]
-    return Result(metrics, tables, summary)
+    return Result(metrics, fragments, summary)
 
 
 def _in_short(judged: Judged, items: Sequence[Ranked]) -> tuple[Table, Metrics]:
@@ -141,6 +148,23 @@ def _calibration_figures(score_P: Tensor) -> Metrics:
         "negative log-likelihood": float(bradley_terry(score_P, torch.zeros(())).mean()),
         "Brier score": brier(confidence_P, correct_P),
     }
+
+
+def _reliability(judged: Judged) -> list[Plot]:
+    """Confidence against accuracy, in bins of equally many pairs; none where fewer than two bins could be filled."""
+    num_bins = min(10, judged.num_prompts // FEW_PROMPTS, len(judged) // FEW_PROMPTS)
+    points = []
+    for rank_P in judged.score_P.abs().argsort(stable=True).tensor_split(max(num_bins, 1)):
+        own = judged.select(rank_P)
+        if not own.too_few:
+            mean = float(own.score_P.abs().sigmoid().mean())
+            points.append(Point(f"{len(own)} pairs, {own.num_prompts} prompts", mean, *own.accuracy()))
+    if len(points) < 2:
+        return []
+    note = "Scores as trained, pairs in bins of equal size. A calibrated model's accuracy is its confidence"
+    if left_out := num_bins - len(points):
+        note += f"; bins of fewer than {FEW_PROMPTS} prompts, left out: {left_out}"
+    return [Plot("Reliability", "mean confidence", "pair accuracy", points, joined=True, note=note)]
 
 
 def _by_margin(judged: Judged) -> Table:

@@ -31,6 +31,7 @@ from stages.rm.data import Ranked, judgements, read_comparisons, sequences
 from stages.rm.judged import judge
 from stages.rm.losses import loss_of
 from stages.rm.report import report_card
+from stages.rm.standing import NOTE
 from stages.rollout.generate import generate
 from stages.rollout.score import all_scores, scores
 from stages.rollout.sequences import Sequences
@@ -56,10 +57,11 @@ def run(config: Config, context: Context) -> Result:
     _train(config, member, backbone, head, train.ranked)
     backbone.load(START, context.artifact("policy"))
     notes = _normalize(config, context, backbone, head, chat)
+    judged, answered = judge(backbone, (ROLE, START), head, heldout.ranked)
+    notes[NOTE] = judged.standing.model_dump(mode="json")
     publish_reward(backbone, ROLE, head, chat, context.output, notes)
     _check_saved(context, backbone, head, heldout.ranked[0])
-    judged = judge(backbone, (ROLE, START), head, heldout.ranked)
-    card = report_card(judged, heldout.ranked, context.artifact("policy").name)
+    card = report_card(judged, answered, heldout.ranked, context.artifact("policy").name)
     return replace(card, metrics={**card.metrics, **train.figures})
 
 

@@ -24,6 +24,7 @@ stages:
   dpo: {{policy: base, data: ranked, max_steps: 10, per_device_train_batch_size: 1, gradient_accumulation_steps: 1,
         learning_rate: 1.0e-2, eval_prompts: 3, sampled_prompts: 2, max_new_tokens: 6, save_steps: 1}}
   ppo: {{policy: base, data: rows, total_episodes: 20, rollout_batch_size: 4, num_ppo_epochs: 2, num_mini_batches: 2,
+        insist_on_reward: true,
         per_device_train_batch_size: 2, learning_rate: 1.0e-2, max_new_tokens: 8, eval_prompts: 3, save_steps: 1}}
 """
 # The embedded model on the quickstart's data, a few steps of each stage.

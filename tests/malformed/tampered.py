@@ -211,6 +211,8 @@ HEADS = [  # of rm's output, which ppo is paid by
     Case("head-not-finite", AT_RM, "scores that are not finite", tensors(HEAD, lambda held: held["mean"].fill_(float("nan")))),
     Case("head-divides-by-zero", AT_RM, "scores that are not finite", tensors(HEAD, lambda held: held["std"].fill_(0))),
     Case("reward-of-another-tokenizer", AT_RM, "another tokenizer", values("posttune.json", tokenizer="0" * 16)),
+    Case("reward-figures-are-text", AT_RM, "held-out figures cannot be read", values("posttune.json", heldout={"accuracy": "high"})),
+    Case("reward-figures-are-a-list", AT_RM, "held-out figures cannot be read", values("posttune.json", heldout=[1])),
 ]  # fmt: skip
 
 CODE = "raise SystemExit(open('canary', 'w').write('ran'))\n"

@@ -11,10 +11,11 @@ import torch
 from ranked_items import of_ranks, ranked
 from transformers import AutoModelForCausalLM
 
-from pipeline.contract import Artifact, Result, Table
+from pipeline.contract import Artifact, Plot, Result, Table
 from stages.formats.records import Ranking
 from stages.modeling.backbone import Backbone
 from stages.modeling.heads import ScalarHead
+from stages.rm.answered import Answered
 from stages.rm.data import Ranked
 from stages.rm.judged import Judged, judge
 from stages.rm.report import report_card
@@ -34,7 +35,8 @@ def judged(
 
 
 def card(pairs: Judged, items: list[Ranked] = ONE) -> Result:
-    return report_card(pairs, items, "sft")
+    nothing = torch.zeros(2, dtype=torch.int64)
+    return report_card(pairs, Answered(nothing, nothing, nothing, nothing, nothing), items, "sft")
 
 
 def table(result: Result, title: str) -> Table:
@@ -158,7 +160,7 @@ def test_pairs_carry_the_starting_policys_own_logprobs(
     backbone.load("reward", Artifact("other", "policy", policies[1]), trainable=True)
     backbone.load("start", Artifact("base", "policy") if start == "base" else Artifact("p", "policy", policies[0]))
     head = ScalarHead(backbone.hidden_size).initialise(torch.Generator().manual_seed(1))
-    found = judge(backbone, ("reward", "start"), head, [item])
+    found, answered = judge(backbone, ("reward", "start"), head, [item])
 
     plain: Any = AutoModelForCausalLM.from_pretrained(str(tiny_model), dtype=torch.float32).eval()
     plain = plain if start == "base" else PeftModel.from_pretrained(plain, str(policies[0])).eval()
@@ -172,11 +174,35 @@ def test_pairs_carry_the_starting_policys_own_logprobs(
     assert float(found.logprob_P[0]) == pytest.approx(sums[1] - sums[0], abs=1e-4)
     assert float(found.token_logprob_P[0]) == pytest.approx(means[1] - means[0], abs=1e-4)
     assert (int(found.length_P[0]), int(found.longer_P[0])) == (1, 3)
+    assert answered.length_N.tolist() == [2, 3] and answered.placement_N.tolist() == [0, 1]
+    assert float(answered.score_N[1] - answered.score_N[0]) == float(found.score_P[0])
 
 
 def test_comparisons_of_one_prompt_share_its_number(backbone: Backbone, policies: list[Path]) -> None:
     backbone.load("reward", Artifact("p", "policy", policies[0]))
     head = ScalarHead(backbone.hidden_size)
     items = [ranked([5], [[6, 2], [7, 2]], (1, 2)), ranked([8], [[6, 2], [7, 2]], (1, 2)), of_ranks((2, 1, 3))]
-    found = judge(backbone, ("reward", "reward"), head, items)
+    found, answered = judge(backbone, ("reward", "reward"), head, items)
     assert found.prompt_P.tolist() == [0, 1, 0, 0, 0] and found.num_prompts == 2
+    assert answered.prompt_N.tolist() == [0, 0, 1, 1, 0, 0, 0] and answered.item_N.tolist() == [0, 0, 1, 1, 2, 2, 2]
+
+
+def plot(result: Result, title: str) -> Plot | None:
+    return next((own for own in result.fragments if isinstance(own, Plot) and own.title == title), None)
+
+
+def test_reliability_sets_each_bins_confidence_against_its_accuracy() -> None:
+    """Sure and right in all of 20 pairs, or hardly sure and right in half of 20."""
+    found = plot(card(judged([math.log(9)] * 20 + [0.04, -0.04] * 10)), "Reliability")
+    assert found is not None and found.joined
+    assert [point.name for point in found.points] == ["10 pairs, 10 prompts"] * 4
+    assert [round(point.x, 2) for point in found.points] == [0.51, 0.51, 0.9, 0.9]
+    assert [point.y for point in found.points] == [0.5, 0.5, 1, 1]
+    low, high = found.points[0].low, found.points[0].high
+    assert low is not None and high is not None and low < 0.5 < high
+
+
+def test_reliability_has_no_curve_when_one_bin_is_all_that_can_be_filled() -> None:
+    assert plot(card(judged([1.0] * 19)), "Reliability") is None
+    clumped = judged([1.0] * 200, prompts=[1] * 190 + list(range(2, 12)))  # ten prompts, nearly all pairs are of one
+    assert plot(card(clumped), "Reliability") is None
