@@ -43,10 +43,14 @@ def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten within [low, high], thinned to at most `most` + 1; the ends where there are fewer than two."""
-    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    powers = [10.0**power for power in range(first, last + 1, max(1, -(-(last - first) // most)))]
-    return powers if len(powers) > 1 else [low, high]
+    """1, 2 and 5 times powers of ten within [low, high]; where these are over `most`, powers alone, thinned."""
+    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
+    fine = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    found = [value for value in fine if low <= value <= high]
+    if len(found) <= most:
+        return found
+    powers = [10.0**power for power in range(first, last + 1) if low <= 10.0**power <= high]
+    return powers[:: -(-len(powers) // most)]
 
 
 def tick_label(value: float, among: Sequence[float]) -> str:
@@ -62,4 +66,4 @@ def tick_label(value: float, among: Sequence[float]) -> str:
 
 def log_label(value: float) -> str:
     """A tick of a logarithmic axis: its neighbours are far away and say nothing about its decimals."""
-    return f"{value:g}" if value < 1e4 else number(value)
+    return f"{value:g}" if value < 1e4 or value >= 1e6 else number(value)

@@ -67,10 +67,10 @@ class Label:
         return abs(self.y - mark.y) > LEADER_FROM and self.anchor != "middle"
 
 
-def place(marks: Sequence[Mark], within: Box) -> list[Label]:
-    """One label a mark, in their order: each takes the cheapest of its places that the ones before it have left."""
+def place(named: Sequence[Mark], marks: Sequence[Mark], within: Box) -> list[Label]:
+    """A label for each of `named`, in their order: the cheapest place that `marks` and the labels before it leave."""
     placed: list[Label] = []
-    for mark in marks:
+    for mark in named:
         free = [label for label in _places(mark) if within.holds(label.box)] or list(_places(mark))
         placed.append(min(free, key=lambda label: _cost(label, mark, marks, placed)))
     return placed

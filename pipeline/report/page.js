@@ -17,7 +17,10 @@ if (controls) {
       row.hidden = !text.includes(wanted) || !asked.every((name) => row.classList.contains(name));
       shown += row.hidden ? 0 : 1;
     }
-    for (const set of sets) set.hidden = !set.querySelector(".sample:not([hidden])");
+    for (const set of sets) {
+      set.hidden = !set.querySelector(".sample:not([hidden])");
+      if (wanted && !set.hidden) set.open = true;
+    }
     count.textContent = shown < rows.length ? `${shown} of ${rows.length} prompts` : `${rows.length} prompts`;
   };
   filter.addEventListener("input", apply);

@@ -29,6 +29,7 @@ from pipeline.report.text import NOTHING, cell, duration, is_number, mapping, me
 from pipeline.report.verdict import EVALUATE, how_to_get_one, verdict
 
 AUDIT = "audit"  # the kind of stage whose tables are about data
+Figures = tuple[str, list[TableView] | list[PlotView]]  # curves, plots or tables: what all of them are
 KNOWN = ("table", "plot", "samples", "verdict")
 TOLD = ("device", "seed", "threads", "python", "platform")  # of the manifest, under "Where it ran"
 
@@ -58,8 +59,9 @@ def render(run: Run) -> str:
         seconds=sum(_seconds(stage) for stage in run.stages),
         verdicts=[verdict(stage.name, given) for stage, given in _fragments(run.stages, "verdict")],
         way_to_verdict=how_to_get_one(run),
-        figures=_figures([stage for stage in run.stages if stage.kind != AUDIT]),
-        findings=_figures([stage for stage in run.stages if stage.kind == AUDIT]),
+        figures=_by_stage([stage for stage in run.stages if stage.kind == EVALUATE]),
+        on_the_way=_by_stage([stage for stage in run.stages if stage.kind not in (EVALUATE, AUDIT)]),
+        findings=_by_stage([stage for stage in run.stages if stage.kind == AUDIT]),
         finals=[(stage.name, sorted(mapping(stage.record.get("metrics")).items())) for stage in run.stages],
         curves=[(stage.name, stage_curves(stage.series)) for stage in run.stages if stage.series],
         samples=_samples(run.stages),
@@ -84,11 +86,16 @@ def _fragments(stages: Iterable[StageView], *kinds: str) -> list[tuple[StageView
     return [(stage, given) for stage in ordered for given in stage.fragments if given.get("type") in kinds]
 
 
-def _figures(stages: Sequence[StageView]) -> list[tuple[str, list[TableView] | list[PlotView]]]:
-    """Tables and plots as the stages gave them; curves that follow each other share a grid."""
+def _by_stage(stages: Sequence[StageView]) -> list[tuple[str, list[Figures]]]:
+    """Each stage's tables and plots; stages that gave none are left out."""
+    return [(stage.name, found) for stage in stages if (found := _figures(stage))]
+
+
+def _figures(stage: StageView) -> list[Figures]:
+    """Tables and plots in the order in which the stage gave them; curves that follow each other share a grid."""
     drawn: list[TableView | PlotView] = [
         plot(stage.name, given) if given["type"] == "plot" else table(stage.name, given)
-        for stage, given in _fragments(stages, "table", "plot")
+        for _, given in _fragments([stage], "table", "plot")
     ]
     kinds = {(PlotView, True): "curves", (PlotView, False): "plots", (TableView, False): "tables"}
     together = groupby(drawn, key=lambda one: kinds[type(one), isinstance(one, PlotView) and one.joined])

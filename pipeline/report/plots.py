@@ -96,7 +96,7 @@ def _svg(fragment: Mapping[str, Any], spots: Sequence[Spot], size: tuple[int, in
         *([_diagonal(spots, across, upright)] if diagonal else []),
         *([_curve(marks)] if joined else []),
         *(piece for spot, mark in zip(spots, marks, strict=True) for piece in _point(spot, mark)),
-        *_names(_named(marks) if joined else marks, inside),
+        *_names(_named(marks) if joined else marks, marks, inside),
         Markup("</svg>"),
     ]
     return Markup("").join(parts)
@@ -112,7 +112,7 @@ def _across(values: Sequence[float], inside: Box, logarithmic: bool) -> Axis:
     low, high = min(values), max(values)
     room = ROOM * (inside.right - inside.left)
     if logarithmic and is_wide(values):
-        at, found = log_scale(low, high, inside.left + room, inside.right - room), log_ticks(low, high, 6)
+        at, found = log_scale(low, high, inside.left + room, inside.right - room), log_ticks(low, high, 8)
         return Axis(at, [(at(value), log_label(value)) for value in found])
     low, high = _apart(low, high)
     at, found = scale(low, high, inside.left + room, inside.right - room), ticks(low, high, 4)
@@ -156,7 +156,7 @@ def _frame(across: Axis, upright: Axis, inside: Box, x_label: str) -> Iterator[M
         )
     yield Markup(f'<line class="axis" x1="{inside.left}" x2="{inside.right}" y1="{inside.bottom}" y2="{inside.bottom}"/>')
     middle = (inside.left + inside.right) / 2
-    yield Markup('<text class="x name" x="{}" y="{}">{}</text>').format(middle, inside.bottom + 36, visible(x_label))
+    yield Markup('<text class="x axis-name" x="{}" y="{}">{}</text>').format(middle, inside.bottom + 36, visible(x_label))
 
 
 def _diagonal(spots: Sequence[Spot], across: Axis, upright: Axis) -> Markup:
@@ -185,8 +185,8 @@ def _named(marks: Sequence[Mark]) -> list[Mark]:
     return list(marks) if len(marks) <= NAMED else [marks[0], marks[-1]]
 
 
-def _names(marks: Sequence[Mark], inside: Box) -> Iterator[Markup]:
-    for mark, label in zip(marks, place(marks, inside), strict=True):
+def _names(named: Sequence[Mark], marks: Sequence[Mark], inside: Box) -> Iterator[Markup]:
+    for mark, label in zip(named, place(named, marks, inside), strict=True):
         if label.needs_leader(mark):
             yield _line("leader", mark.x, mark.y, *_start(label))
         yield Markup('<text class="label {}" x="{:.1f}" y="{:.1f}">{}</text>').format(
