@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pipeline.report.axes import is_wide, log_label, log_scale, log_ticks, scale, tick_label, ticks
 from pipeline.report.labels import Box, Label, Mark, place
@@ -154,9 +154,13 @@ def _frame(across: Axis, upright: Axis, inside: Box, x_label: str) -> Iterator[M
             f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="{inside.bottom}" y2="{inside.bottom + 4}"/>'
             f'<text class="x" x="{x:.1f}" y="{inside.bottom + 17}">{text}</text>'
         )
-    yield Markup(f'<line class="axis" x1="{inside.left}" x2="{inside.right}" y1="{inside.bottom}" y2="{inside.bottom}"/>')
+    yield Markup(
+        f'<line class="axis" x1="{inside.left}" x2="{inside.right}" y1="{inside.bottom}" y2="{inside.bottom}"/>'
+    )
     middle = (inside.left + inside.right) / 2
-    yield Markup('<text class="x axis-name" x="{}" y="{}">{}</text>').format(middle, inside.bottom + 36, visible(x_label))
+    yield Markup('<text class="x axis-name" x="{}" y="{}">{}</text>').format(
+        middle, inside.bottom + 36, visible(x_label)
+    )
 
 
 def _diagonal(spots: Sequence[Spot], across: Axis, upright: Axis) -> Markup:

@@ -43,7 +43,7 @@ SENTENCES = (
     "ppo answers 88.1 % of 320 held-out prompts rightly, base + few_shot 71.9 %: better by 16.2 points "
     "(95 % interval 11.0 to 21.4).",
     "Between ppo and sft no winner can be named: the interval of their difference, -1.9 to 4.4 points, holds zero.",
-    "A call of ppo costs 0.19 per 1,000 and one of base + few_shot 1.42; training had paid for itself after 41,000 calls.",
+    "1,000 calls of ppo cost 0.19, of base + few_shot 1.42; training had paid for itself after 41,000 calls.",
 )
 README = "# A model\n\n```python\nmodel = load()\n```\n"
 
@@ -79,7 +79,11 @@ def _stage(
     given = {one: folder.digests[one] for one in inputs if one in folder.digests}
     folder.digests[name] = digest({f"output/{path}": _entry(text) for path, text in files.items()})
     final = {"heldout/loss": 1.234, "heldout/kl": 3.5} if model else {}
-    facts: dict[str, Any] = {"digest": folder.digests[name], "inputs": given, "files": {f"output/{path}": _entry(text) for path, text in files.items()}}
+    facts: dict[str, Any] = {
+        "digest": folder.digests[name],
+        "inputs": given,
+        "files": {f"output/{path}": _entry(text) for path, text in files.items()},
+    }
     facts |= {"device": "cpu", "seed": 17, "python": "3.12.3", "versions": {"torch": "2.11.0", "peft": "0.20.0"}}
     run = folder.finished(name, kind, fragments, metrics, final, **facts)
     sources = [{"name": one, "digest": one.encode().hex().ljust(64, "7")} for one in data]
@@ -177,7 +181,10 @@ def _before_after(stage: str) -> dict[str, Any]:
 
 
 def _findings() -> dict[str, Any]:
-    rows = [["error", "leak", "instructions", 3, "row 17", ATTACKS[0]], ["warning", "copy", "instructions", 12, "", "x"]]
+    rows = [
+        ["error", "leak", "instructions", 3, "row 17", ATTACKS[0]],
+        ["warning", "copy", "instructions", 12, "", "x"],
+    ]
     return table("Findings", ["severity", "check", "source", "count", "first at", "what"], *rows)
 
 
