@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from toy_project import Project
 
+from pipeline.report.text import NOTHING
+
 RECIPE = """\
 name: whole
 seed: 3
@@ -75,7 +77,7 @@ def test_chain_leaves_a_whole_card_in_every_model_and_vouches_for_it(done: Proje
         entry = manifest(done, stage)["files"]["output/README.md"]  # type: ignore[index]
         assert entry == {"sha256": hashlib.sha256(card).hexdigest(), "size": len(card)}
         text = card.decode()
-        assert f"| {start} | – | {f'`{digests[start]}`' if start in digests else '–'} |" in text
+        assert f"| {start} | {NOTHING} | {f'`{digests[start]}`' if start in digests else NOTHING} |" in text
         assert "| 30 | `" in text and "## Held-out figures" in text and "save_steps" not in text
 
 
