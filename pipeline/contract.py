@@ -261,6 +261,7 @@ class Plot:
     points: Sequence[Point]
     joined: bool = False
     note: str = ""
+    diagonal: bool = False  # with the line y = x, on which a foretold share lies where it comes true
 
 
 Fragment = Table | Samples | Verdict | Plot

@@ -161,6 +161,7 @@ def _execute(recipe: Recipe, folder: Store, step: Step, made: Made, options: Opt
             if store.discard(run, files):
                 folder.point(stage.name, before if before != run.fingerprint else None)
             raise
+        report.finish_card(run, result["report"]["fragments"])
         store.publish(run, {**result["record"], "inputs": inputs}, result["report"])
     for line in result["summary"]:
         say(f"  {line}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from toy_project import Project
+
+from pipeline.report.text import NOTHING
 
 RECIPE = """\
 name: whole
@@ -20,7 +23,8 @@ data:
 stages:
   sft: {{data: rows, max_steps: 2, eval_prompts: 2, max_new_tokens: 8}}
   rm: {{policy: sft, data: ranked, max_steps: 2, normalize_prompts: 2, max_new_tokens: 8}}
-  ppo: {{policy: sft, data: rows, total_episodes: 4, rollout_batch_size: 4, max_new_tokens: 8, eval_prompts: 2}}
+  ppo: {{policy: sft, data: rows, total_episodes: 8, rollout_batch_size: 4, max_new_tokens: 8, eval_prompts: 2,
+    logging_steps: 1}}
   dpo: {{policy: sft, data: ranked, max_steps: 1, eval_prompts: 2, max_new_tokens: 8}}
   evaluate: {{candidates: [base, sft, dpo, ppo], reference: sft, data: [rows, ranked], max_new_tokens: 8}}
 """
@@ -63,6 +67,27 @@ def test_chain_publishes_every_stage_with_figures(done: Project) -> None:
 def test_chain_reports_the_answers_side_by_side(done: Project) -> None:
     page = (done.root / "runs/whole/report.html").read_text("utf-8")
     assert "Candidates on held-out prompts" in page and "Difference from sft" in page
+
+
+def test_chain_leaves_a_whole_card_in_every_model_and_vouches_for_it(done: Project) -> None:
+    digests = {stage: str(manifest(done, stage)["digest"]) for stage in STAGES}
+    for stage, start in (("sft", "base"), ("rm", "sft"), ("ppo", "rm"), ("dpo", "sft")):
+        (folder,) = (done.root / "runs/whole" / stage).iterdir()
+        card = (folder / "output/README.md").read_bytes()
+        entry = manifest(done, stage)["files"]["output/README.md"]  # type: ignore[index]
+        assert entry == {"sha256": hashlib.sha256(card).hexdigest(), "size": len(card)}
+        text = card.decode()
+        assert f"| {start} | {NOTHING} | {f'`{digests[start]}`' if start in digests else NOTHING} |" in text
+        assert "| 30 | `" in text and "## Held-out figures" in text and "save_steps" not in text
+
+
+def test_chain_draws_reward_against_kl(done: Project) -> None:
+    (folder,) = (done.root / "runs/whole/ppo").iterdir()
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    (plot,) = [found for found in report["fragments"] if found["type"] == "plot"]
+    drawn = [(point["x"], point["y"]) for point in plot["points"]]
+    assert len(drawn) == 2 and drawn == [(line["objective/kl"], line["objective/scores"]) for line in logged]
 
 
 def test_chain_is_up_to_date_in_two_seconds_when_it_runs_again(done: Project) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from markupsafe import Markup, escape
 
+from pipeline.report.axes import scale, tick_label, ticks
 from pipeline.report.folder import Points, Series
 from pipeline.report.text import number, visible
 
@@ -85,8 +85,8 @@ def _svg(points: Points, title: str) -> Markup:
     y_low, y_high = min(y for _, y in points), max(y for _, y in points)
     y_ticks = ticks(y_low, y_high, 5)
     y_low, y_high = min(y_low, y_ticks[0]), max(y_high, y_ticks[-1])
-    x_of = _scale(points[0][0], points[-1][0], LEFT, WIDTH - RIGHT)
-    y_of = _scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
+    x_of = scale(points[0][0], points[-1][0], LEFT, WIDTH - RIGHT)
+    y_of = scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
     line = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
     end_x, end_y = x_of(points[-1][0]), y_of(points[-1][1])
     parts = [
@@ -105,37 +105,6 @@ def _svg(points: Points, title: str) -> Markup:
         "</svg>",
     ]
     return Markup("".join(parts))  # numbers and fixed text, but for the title, which is escaped above
-
-
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    # Halved first: the difference of two floats near the largest one is infinite.
-    half = high / 2 - low / 2
-    return lambda value: start + (value / 2 - low / 2) / half * (end - start)
-
-
-def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
-    """At most `most` + 1 round numbers within [low, high], evenly spaced; the ends where none is round enough."""
-    rough = (high / 2 - low / 2) / most * 2
-    if not 0 < rough < math.inf or rough < 1e-12 * max(abs(low), abs(high)):
-        return [low, high]
-    power = 10.0 ** math.floor(math.log10(rough))
-    if power == 0:
-        return [low, high]
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10, 20) if factor * power >= rough * 0.999)
-    step = max(1.0, math.ceil(step)) if whole else step
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [n * step for n in range(first, last + 1)] if last - first >= 1 else [low, high]
-
-
-def tick_label(value: float, among: Sequence[float]) -> str:
-    """`value` with as many decimals as its neighbours need."""
-    step = abs(float(among[1]) - among[0])
-    if not 1e-4 <= step < 1e15 or max(map(abs, among)) >= 1e6:
-        return f"{value:.1e}" if value else "0"
-    decimals = 0 if step.is_integer() else max(0, 1 - math.floor(math.log10(step)))
-    while decimals and all(f"{other:.{decimals}f}".endswith("0") for other in among):
-        decimals -= 1
-    return f"{value:,.{decimals}f}"
 
 
 def thinned(points: Points) -> Points:

@@ -12,10 +12,12 @@ from typing import Any
 
 from pipeline.manifest import SHA256
 from pipeline.recipe import NAME
-from pipeline.report.text import is_number, number, shorten
+from pipeline.report.origin import NOTHING_KNOWN, MadeFrom, made_from
+from pipeline.report.text import is_number, items, mapping, number, plain, shorten
 from pipeline.store import StageRun, read_json
 
 Points = list[tuple[float, float]]
+MAX_README = 100_000  # characters; ours has a few thousand
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class StageView:
     record: Mapping[str, Any] = field(default_factory=dict)  # the manifest, or empty
     series: tuple[Series, ...] = ()
     fragments: tuple[Mapping[str, Any], ...] = ()
-    inputs: tuple[tuple[str, str, str], ...] = ()  # config field, artifact, digest
-    data: tuple[tuple[str, str, str], ...] = ()  # config field, source, digest
+    made_from: MadeFrom = NOTHING_KNOWN
+    model: Mapping[str, Any] = field(default_factory=dict)  # output/posttune.json: of a policy or a reward model
+    readme: str = ""  # the artifact's own
     changed: float = 0.0  # seconds since the epoch; 0 where nothing was written
 
 
@@ -61,6 +64,7 @@ class Run:
     recipe_text: str
     stages: tuple[StageView, ...]
     id: str = ""
+    recipe_path: str = ""  # as it is called from where `runs/` is; empty where it is not known
 
 
 def read_run(root: Path) -> Run:
@@ -72,22 +76,9 @@ def read_run(root: Path) -> Run:
     # A name that the recipe's reader would refuse could lead out of the run folder.
     names = [name for name in kinds or map(str, pointers) if NAME.fullmatch(name)]
     stages = tuple(_stage(root, name, kinds.get(name, ""), pointers.get(name)) for name in names)
-    return Run(plain(recipe.get("name")) or root.name, recipe, text, stages, plain(index.get("id")))
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """`value` if it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def plain(value: Any) -> str:
-    """Text or a number as text, else nothing: anchors can make a short YAML file unfold without end."""
-    return str(value) if isinstance(value, (str, int, float)) else ""
-
-
-def items(value: Any) -> list[Any]:
-    """`value` if it is a list, else an empty one."""
-    return value if isinstance(value, list) else []
+    path = plain(index.get("recipe"))  # relative to the run folder, or from the home folder
+    path = path if path.startswith(("~", "/")) else os.path.normpath(f"runs/name/{path}") if path else ""
+    return Run(plain(recipe.get("name")) or root.name, recipe, text, stages, plain(index.get("id")), path)
 
 
 def _recipe(path: Path) -> tuple[str, Mapping[str, Any]]:
@@ -107,7 +98,6 @@ def _stage(root: Path, name: str, kind: str, fingerprint: Any) -> StageView:
     manifest = run.read("manifest.json")
     record = manifest if manifest.get("fingerprint") == fingerprint else {}
     series = tuple(read_series(run.folder / "metrics.jsonl"))
-    inputs, data = _made_from(run.read("inputs.json"), mapping(record.get("inputs")))
     return StageView(
         name,
         plain(record.get("kind")) or kind,
@@ -117,8 +107,9 @@ def _stage(root: Path, name: str, kind: str, fingerprint: Any) -> StageView:
         series,
         # A resumed run keeps its earlier attempt's report.json until it publishes, so only a manifest vouches for it.
         tuple(f for f in items(run.read("report.json").get("fragments")) if isinstance(f, dict)) if record else (),
-        inputs,
-        data,
+        made_from(run.read("inputs.json"), mapping(record.get("inputs"))),
+        mapping(read_json(run.output / "posttune.json")) if record else {},
+        _readme(run.output / "README.md") if record else "",
         _changed(run.folder),
     )
 
@@ -158,6 +149,14 @@ def _is_locked(lock: Path) -> bool:
     return False
 
 
+def _readme(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(MAX_README)
+    except OSError:
+        return ""
+
+
 def _last_words(log: Path) -> str:
     """The last line of the log, which ends with the error that stopped the stage."""
     try:
@@ -167,26 +166,6 @@ def _last_words(log: Path) -> str:
     except OSError:
         return ""
     return f". Last line of log.txt: {shorten(lines[-1], 300)}" if lines else ""
-
-
-def _made_from(
-    inputs: Mapping[str, Any], digests: Mapping[str, Any]
-) -> tuple[tuple[tuple[str, str, str], ...], tuple[tuple[str, str, str], ...]]:
-    """What the stage started from: (field, name, digest) of each artifact and of each data source."""
-    digests = {**mapping(inputs.get("inputs")), **digests}
-    by_digest = {str(digest): str(name) for name, digest in digests.items()}
-    material = mapping(inputs.get("material"))
-    artifacts = [
-        (str(name), by_digest.get(str(given), str(given)), str(given) if str(given) in by_digest else "")
-        for name, all_given in mapping(material.get("inputs")).items()
-        for given in items(all_given)
-    ]
-    sources = [
-        (str(name), str(mapping(source).get("name", "")), str(mapping(source).get("digest") or ""))
-        for name, given in mapping(material.get("data")).items()
-        for source in items(given)
-    ]
-    return tuple(artifacts or [("", str(name), str(digest)) for name, digest in digests.items()]), tuple(sources)
 
 
 def read_series(path: Path) -> Iterator[Series]:

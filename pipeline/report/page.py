@@ -1,7 +1,8 @@
 """A run as one HTML page: style and script are inside it, nothing is loaded, and no other script may run.
 
 Everything a model or a person wrote reaches the template as plain text, which jinja2 escapes; `finalize`
-makes hidden characters visible on the way. Only curves.py and samples.py make markup, from escaped parts.
+makes hidden characters visible on the way. Only curves.py, plots.py, lineage.py and samples.py make markup, from
+escaped parts.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.report.card import cards
 from pipeline.report.curves import stage_curves
-from pipeline.report.folder import Run, StageView, mapping, plain
+from pipeline.report.folder import Run, StageView
+from pipeline.report.lineage import lineage
+from pipeline.report.plots import PlotView, plot
 from pipeline.report.samples import SampleSet, sample_set
 from pipeline.report.tables import TableView, table
-from pipeline.report.text import NOTHING, cell, duration, is_number, memory, number, visible
+from pipeline.report.text import NOTHING, cell, duration, is_number, mapping, memory, number, plain, visible
+from pipeline.report.verdict import EVALUATE, how_to_get_one, verdict
 
+AUDIT = "audit"  # the kind of stage whose tables are about data
+Figures = tuple[str, list[TableView] | list[PlotView]]  # curves, plots or tables: what all of them are
+KNOWN = ("table", "plot", "samples", "verdict")
 TOLD = ("device", "seed", "threads", "python", "platform")  # of the manifest, under "Where it ran"
 
 
@@ -48,11 +57,17 @@ def render(run: Run) -> str:
         when=_when(run),
         nothing=NOTHING,
         seconds=sum(_seconds(stage) for stage in run.stages),
-        tables=_tables(run.stages),
+        verdicts=[verdict(stage.name, given) for stage, given in _fragments(run.stages, "verdict")],
+        way_to_verdict=how_to_get_one(run),
+        figures=_by_stage([stage for stage in run.stages if stage.kind == EVALUATE]),
+        on_the_way=_by_stage([stage for stage in run.stages if stage.kind not in (EVALUATE, AUDIT)]),
+        findings=_by_stage([stage for stage in run.stages if stage.kind == AUDIT]),
         finals=[(stage.name, sorted(mapping(stage.record.get("metrics")).items())) for stage in run.stages],
         curves=[(stage.name, stage_curves(stage.series)) for stage in run.stages if stage.series],
         samples=_samples(run.stages),
         unknown=_unknown(run.stages),
+        cards=cards(run.stages),
+        lineage=lineage(run),
         machines=_machines(run.stages),
     )
 
@@ -65,18 +80,30 @@ def _csp_hash(text: str) -> str:
     return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _fragments(stages: Iterable[StageView], kind: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """(stage, fragment) of one type: evaluation's first, then in the order of the stages."""
-    ordered = sorted(stages, key=lambda stage: stage.kind != "evaluate")
-    return [(stage.name, given) for stage in ordered for given in stage.fragments if given.get("type") == kind]
+def _fragments(stages: Iterable[StageView], *kinds: str) -> list[tuple[StageView, Mapping[str, Any]]]:
+    """(stage, fragment) of these types: evaluation's first, then in the order of the stages."""
+    ordered = sorted(stages, key=lambda stage: stage.kind != EVALUATE)
+    return [(stage, given) for stage in ordered for given in stage.fragments if given.get("type") in kinds]
 
 
-def _tables(stages: Sequence[StageView]) -> list[TableView]:
-    return [table(stage, given) for stage, given in _fragments(stages, "table")]
+def _by_stage(stages: Sequence[StageView]) -> list[tuple[str, list[Figures]]]:
+    """Each stage's tables and plots; stages that gave none are left out."""
+    return [(stage.name, found) for stage in stages if (found := _figures(stage))]
+
+
+def _figures(stage: StageView) -> list[Figures]:
+    """Tables and plots in the order in which the stage gave them; curves that follow each other share a grid."""
+    drawn: list[TableView | PlotView] = [
+        plot(stage.name, given) if given["type"] == "plot" else table(stage.name, given)
+        for _, given in _fragments([stage], "table", "plot")
+    ]
+    kinds = {(PlotView, True): "curves", (PlotView, False): "plots", (TableView, False): "tables"}
+    together = groupby(drawn, key=lambda one: kinds[type(one), isinstance(one, PlotView) and one.joined])
+    return [(kind, list(found)) for kind, found in together]  # type: ignore[misc]
 
 
 def _samples(stages: Sequence[StageView]) -> list[SampleSet]:
-    return [sample_set(stage, given) for stage, given in _fragments(stages, "samples")]
+    return [sample_set(stage.name, given) for stage, given in _fragments(stages, "samples")]
 
 
 def _unknown(stages: Sequence[StageView]) -> list[tuple[str, str]]:
@@ -85,7 +112,7 @@ def _unknown(stages: Sequence[StageView]) -> list[tuple[str, str]]:
         (stage.name, str(given.get("type")))
         for stage in stages
         for given in stage.fragments
-        if given.get("type") not in ("table", "samples")
+        if given.get("type") not in KNOWN
     ]
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from pipeline.report.folder import items
-from pipeline.report.text import cell, shorten, visible
+from pipeline.report.text import cell, is_number, items, shorten, visible
 
 MAX_ROWS = 20
 MAX_CHARACTERS = 6_000  # of one text; the whole answer stays in report.json
@@ -43,6 +42,8 @@ class SampleRow:
     answers: Sequence[Answer]
     reference: str
     reference_is_json: bool
+    differs: bool  # some answer is another than the first
+    scores_differ: bool
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ class SampleSet:
     note: str
     rows: Sequence[SampleRow]
     num_rows: int  # in the fragment; the page shows the first MAX_ROWS
+
+    @property
+    def differ(self) -> bool:
+        return any(row.differs for row in self.rows)
+
+    @property
+    def scores_differ(self) -> bool:
+        return any(row.scores_differ for row in self.rows)
 
 
 def sample_set(stage: str, fragment: Mapping[str, Any]) -> SampleSet:
@@ -79,7 +88,14 @@ def _row(candidates: Sequence[str], row: Mapping[str, Any]) -> SampleRow:
     reference, reference_is_json = pretty(given) if given is not None else ("", False)
     if reference_is_json and len(one_line := " ".join(reference.split())) <= ONE_LINE:
         reference = one_line
-    return SampleRow(shorten(str(row.get("prompt", "")), MAX_CHARACTERS), answers, reference, reference_is_json)
+    return SampleRow(
+        shorten(str(row.get("prompt", "")), MAX_CHARACTERS),
+        answers,
+        reference,
+        reference_is_json,
+        differs=len({text for text, _ in texts}) > 1,
+        scores_differ=len({score for score in scores[: len(texts)] if is_number(score)}) > 1,
+    )
 
 
 def pretty(value: Any) -> tuple[str, bool]:

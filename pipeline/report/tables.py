@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.report.folder import items
-from pipeline.report.text import NOTHING, cell
+from pipeline.report.text import NOTHING, cell, items
 
 FIGURE = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?(\s?%)?")
 INTERVAL = re.compile(rf"({FIGURE.pattern})\s*(\[[^\[\]]*\])")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 NOTHING = "\N{EN DASH}"
@@ -79,3 +80,18 @@ def memory(megabytes: Any) -> str:
     if not is_number(megabytes):
         return NOTHING
     return f"{megabytes / 1024:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` if it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def items(value: Any) -> list[Any]:
+    """`value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def plain(value: Any) -> str:
+    """Text or a number as text, else nothing: anchors can make a short YAML file unfold without end."""
+    return str(value) if isinstance(value, (str, int, float)) else ""

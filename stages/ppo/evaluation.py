@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.contract import Context, Result, Samples, Table
+from pipeline.contract import Context, Plot, Point, Result, Samples, Table
 from stages.evaluate.answers import (
     Answers,
     Question,
@@ -83,6 +84,25 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
         ],
         summary,
     )
+
+
+def reward_against_kl(history: Sequence[Mapping[str, float]]) -> list[Plot]:
+    """What each iteration's answers scored, by how far they were from the reference (Gao et al. 2023, figure 1).
+
+    A second curve of a reward model that nothing optimises shows where the first one stops meaning anything.
+    """
+    scored = {"objective/scores": "Proxy score against KL", "objective/check_scores": "Check score against KL"}
+    return [
+        Plot(
+            title,
+            "KL to the reference (nats an answer)",
+            "mean score of the iteration's answers",
+            [Point(f"iteration {n}", found["objective/kl"], found[name]) for n, found in enumerate(history, 1)],
+            joined=True,
+        )
+        for name, title in scored.items()
+        if len(history) > 1 and all(name in found for found in history)
+    ]
 
 
 def _paid(models: Models, questions: list[Question], answers: Answers) -> dict[str, list[float | None]]:

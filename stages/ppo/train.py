@@ -32,7 +32,7 @@ from stages.objectives.value import explained_variance
 from stages.ppo import alarms
 from stages.ppo.config import Config, Loop, rates
 from stages.ppo.critic import LinearCritic
-from stages.ppo.evaluation import evaluate
+from stages.ppo.evaluation import evaluate, reward_against_kl
 from stages.ppo.experience import (
     CHECK,
     POLICY,
@@ -65,6 +65,7 @@ def run(config: Loop, context: Context) -> Result:
     _train(config, own, updater, position, [question.ids for question in questions], remembered)
     publish_policy(models.backbone, POLICY, chat, context.output, made_by=config.algorithm)
     result = evaluate(config, context, models)
+    result = changed(result, fragments=[*result.fragments, *reward_against_kl(position.history)])
     if found := [("reward", doubt) for doubt in doubts] + list(position.alarms.items()):
         told = Table("Alarms of this run", ["alarm", "diagnosis"], [list(alarm) for alarm in found])
         result = changed(result, fragments=[told, *result.fragments])

@@ -25,6 +25,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.stages: dict[str, str] = {}
+        self.digests: dict[str, str] = {}  # of artifacts
         root.mkdir(parents=True)
         (root / "recipe.yaml").write_text(RECIPE, "utf-8")
 

@@ -143,3 +143,24 @@ def test_page_is_the_same_when_it_is_written_twice(folder: Folder, page: Callabl
 def test_report_costs_no_heavy_import_when_it_is_imported() -> None:
     code = "import sys, pipeline.report; print([m for m in ('jinja2', 'yaml', 'torch', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("odd", [None, 3, "text", [], [3], {}, {"a": [None]}, [[[]]], float("nan"), 10**400, True])
+def test_page_is_written_when_a_file_holds_anything_else(folder: Folder, page: Callable[[], str], odd: object) -> None:
+    plot = {"title": odd, "x_label": odd, "y_label": odd, "note": odd, "joined": odd, "diagonal": odd}
+    points = [odd, {"name": odd, "x": odd, "y": 1}, {"name": odd, "x": 1, "y": 1, "low": odd, "high": odd}]
+    fragments = [
+        {"type": "plot", **plot, "points": points},
+        {"type": "plot", **plot, "points": odd},
+        {"type": "verdict", "title": odd, "sentences": odd},
+        {"type": "verdict", "title": odd, "sentences": [odd]},
+        {"type": odd},
+    ]
+    run = folder.finished("tune", "sft", fragments, files={"output/a": odd}, digest=odd)
+    data, inputs = {"data": [odd, {"name": odd, "digest": odd}]}, {"policy": [odd]}
+    material = {"config": odd, "seed": odd, "model": {"lora": odd}, "inputs": inputs, "data": data}
+    (run / "inputs.json").write_text(json.dumps({"material": material, "rows": odd, "inputs": odd}))
+    (run / "output").mkdir()
+    note = {"role": "policy", "made_by": odd, "base": odd, "tuning": odd}
+    (run / "output" / "posttune.json").write_text(json.dumps(note))
+    assert "<h1>tickets</h1>" in page() and 'aria-label="Model card of tune"' in page()

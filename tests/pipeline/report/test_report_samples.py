@@ -60,3 +60,15 @@ def test_marks_are_left_out_when_only_one_answer_is_json() -> None:
     row = {"prompt": "p", "answers": ["one two three", '{"one": "two three four"}']}
     (shown,) = sample_set("judge", samples(row)).rows
     assert "<" not in shown.answers[1].html
+
+
+def test_row_differs_when_any_answer_is_another_than_the_first() -> None:
+    rows = [{"answers": ["a", "a", "b"]}, {"answers": ["a", "a"]}, {"answers": ['{"a":1}', '{"a": 1}']}, {}]
+    found = sample_set("judge", samples(*rows))
+    assert [row.differs for row in found.rows] == [True, False, False, False] and found.differ
+
+
+def test_scores_differ_when_two_numbers_do() -> None:
+    given = ([1, 2], [1, 1.0], [None, 1], ["1", 2], [float("nan"), 1])
+    found = sample_set("judge", samples(*({"answers": ["a", "b"], "scores": scores} for scores in given)))
+    assert [row.scores_differ for row in found.rows] == [True, False, False, False, False] and found.scores_differ
