@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pipeline import __version__, auditing, collecting, looking
+from pipeline import __version__, auditing, collecting, looking, using
 from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, StageFailed, UserError
 from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
@@ -150,6 +150,8 @@ def gc(
 
 app.command()(auditing.audit)
 app.command()(looking.preview)
+app.command()(using.chat)
+app.command()(using.export)
 app.add_typer(collecting.app, name="collect")
 
 

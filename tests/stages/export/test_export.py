@@ -1,0 +1,194 @@
+"""`posttune export`: the export answers as the artifact does, by plain transformers; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from tiny_run import BASE, full_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipeline.contract import Artifact, DataSource, ModelConfig, Source
+from pipeline.errors import StageFailed, UserError
+from stages.export import agreement, weights
+from stages.export.agreement import Agreement
+from stages.export.export import Order, export
+from stages.formats.load import load
+from stages.modeling.backbone import open_backbone
+from stages.modeling.chat import Chat
+from stages.rollout.generate import generate
+
+ASKED = [[{"role": "user", "content": text}] for text in ("Where is my order?", "a", "thank you", "{}")]
+
+
+@pytest.fixture
+def sources(rows: dict[str, Path]) -> list[Source]:
+    return [Source("prompts", DataSource(path=str(rows["prompts"]), split="all"))]
+
+
+def answers(model: ModelConfig, artifact: Artifact, chat: Chat) -> list[list[int]]:
+    backbone = open_backbone(model)
+    backbone.load("policy", artifact)
+    ids = [chat.prompt_ids(asked) for asked in ASKED]
+    found = generate(backbone, "policy", chat, ids, max_new_tokens=24, temperature=0.0, seed=1, purpose="test")
+    return [answer.ids for answer in found]
+
+
+def plain_answers(folder: Path) -> list[list[int]]:
+    """As a program that has never heard of posttune gets them."""
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    found = []
+    for asked in ASKED:
+        given = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        whole = model.generate(**given, max_new_tokens=24)
+        found.append(whole[0, given["input_ids"].shape[1] :].tolist())
+    return found
+
+
+def test_merged_export_gives_the_artifacts_greedy_answers(
+    model: ModelConfig, chat: Chat, policies: list[Path], sources: list[Source], tmp_path: Path
+) -> None:
+    artifact, said = Artifact("sft", "policy", policies[0], "ab" * 32), list[str]()
+    export(artifact, model, Order(tmp_path / "out"), sources, said.append)
+    expected = answers(model, artifact, chat)
+    assert plain_answers(tmp_path / "out") == expected
+    assert expected != answers(model, BASE, chat)  # the adapter says something of its own
+    assert any(line.startswith("check: 8 of 8 greedy answers") for line in said)
+    assert any(line.startswith(f"serve: transformers serve {tmp_path}/out") for line in said)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert "8 of 8" in (tmp_path / "out" / "README.md").read_text("utf-8")
+
+
+def test_wholly_tuned_model_and_base_are_exported_as_they_are(
+    talker: ModelConfig, chat: Chat, sources: list[Source], tmp_path: Path
+) -> None:
+    whole = Artifact("sft", "policy", Path(talker.model_name_or_path))
+    model = full_model(Path(talker.model_name_or_path))
+    for name, artifact in (("whole", whole), ("base", BASE)):
+        export(artifact, model, Order(tmp_path / name), sources, lambda line: None)
+        assert plain_answers(tmp_path / name) == answers(model, artifact, chat)
+    assert any(answer[-1] == chat.end_of_turn for answer in plain_answers(tmp_path / "whole"))  # it ends where we end
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_are_saved_in_the_dtype_that_is_asked_for(
+    model: ModelConfig, policies: list[Path], tmp_path: Path, dtype: weights.DType
+) -> None:
+    export(Artifact("sft", "policy", policies[0]), model, Order(tmp_path / "out", dtype=dtype), (), lambda line: None)
+    with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {getattr(torch, dtype)}  # noqa: SIM118
+
+
+def test_adapter_export_is_the_artifacts_files_and_answers_through_peft(
+    model: ModelConfig, policies: list[Path], sources: list[Source], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    export(Artifact("sft", "policy", policies[0]), model, Order(tmp_path / "out", "adapter"), sources, said.append)
+    for file in ("adapter_model.safetensors", "adapter_config.json", "tokenizer.json"):
+        assert (tmp_path / "out" / file).read_bytes() == (policies[0] / file).read_bytes()
+    assert any("8 of 8" in line for line in said)
+
+
+def test_export_that_answers_otherwise_is_found(
+    model: ModelConfig, policies: list[Path], sources: list[Source], tmp_path: Path
+) -> None:
+    one, other = (Artifact("sft", "policy", folder) for folder in policies)
+    written = weights.write_merged(other, model, tmp_path, "float32")
+    prompts = load(sources[0], "prompt", "heldout").records
+    found = agreement.compare(one, model, written, prompts, 24)  # type: ignore[arg-type]
+    assert found.num_equal < found.num_prompts == 12
+    with pytest.raises(StageFailed, match="answers otherwise"):
+        found.check()
+
+
+@pytest.mark.parametrize(("gap", "dtype", "passes"), [
+    (0.005, "float32", True), (0.05, "float32", False), (0.05, "float16", True),
+    (0.5, "bfloat16", True), (3.0, "bfloat16", False), (math.inf, "bfloat16", False),
+])  # fmt: skip
+def test_tie_passes_as_rounding_and_a_preference_does_not(gap: float, dtype: str, passes: bool) -> None:
+    found = Agreement(3, [gap], dtype)
+    assert "3 of 4" in found.told()[0]
+    if passes:
+        found.check()
+    else:
+        with pytest.raises(StageFailed):
+            found.check()
+
+
+@pytest.mark.parametrize(("place", "problem"), [
+    ("full", "is not empty"), ("file", "is no folder"), ("none/out", "parent folder does not exist"),
+])  # fmt: skip
+def test_place_that_is_taken_is_refused_and_left_as_it_was(
+    model: ModelConfig, policies: list[Path], tmp_path: Path, place: str, problem: str
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=problem):
+        export(Artifact("sft", "policy", policies[0]), model, Order(tmp_path / place), (), lambda line: None)
+    assert {path.name for path in tmp_path.rglob("*")} == {"full", "mine", "file"}
+
+
+def test_base_has_no_adapter_to_export(model: ModelConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no adapter"):
+        export(BASE, model, Order(tmp_path / "out", "adapter"), (), lambda line: None)
+
+
+def test_gguf_names_the_commands_where_no_converter_is_on_the_path(
+    model: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        export(BASE, model, Order(tmp_path / "out", "gguf", "float16"), (), lambda line: None)
+    assert "convert_hf_to_gguf.py" in caught.value.remedy and "--outtype f16" in caught.value.remedy
+    assert "posttune export RECIPE STAGE" in caught.value.remedy
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("script", "problem"), [
+    ("echo 'unknown tokenizer' >&2; exit 3", "ended with status 3: unknown tokenizer"), ("exit 0", "wrote no file"),
+])  # fmt: skip
+def test_converter_that_fails_leaves_nothing(
+    model: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
+) -> None:
+    program = tmp_path / "bin" / "convert_hf_to_gguf.py"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(StageFailed, match=problem):
+        export(BASE, model, Order(tmp_path / "out", "gguf"), (), lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+def test_name_that_the_hub_would_refuse_is_told_before_any_work(model: ModelConfig, tmp_path: Path) -> None:
+    for name in ("noowner", "a/b/c", "org/na me"):
+        with pytest.raises(UserError, match="no name of a repository"):
+            export(BASE, model, Order(tmp_path / "out", push=name), (), lambda line: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_stays_where_the_hub_cannot_be_reached(
+    model: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(StageFailed, match="was not pushed") as caught:
+        export(BASE, model, Order(tmp_path / "out", push="org/name"), (), lambda line: None)
+    assert "hf upload org/name" in caught.value.remedy
+    assert json.loads((tmp_path / "out" / "posttune.json").read_text("utf-8"))["from"] == "base"
+
+
+@pytest.mark.hub
+@pytest.mark.skipif(not os.environ.get("POSTTUNE_TEST_PUSH"), reason="set POSTTUNE_TEST_PUSH=org/name, with a token")
+def test_push_makes_a_private_repository_that_loads(model: ModelConfig, tmp_path: Path) -> None:
+    name, said = os.environ["POSTTUNE_TEST_PUSH"], list[str]()
+    export(BASE, model, Order(tmp_path / "out", push=name), (), said.append)
+    assert said[-1].startswith("pushed: https://")
+    assert AutoModelForCausalLM.from_pretrained(name).config.vocab_size == 384
