@@ -192,6 +192,6 @@ def before_after(
 def told(rows: Sequence[Sequence[str | float | None]]) -> list[str]:
     """`before_after` rows as lines for the terminal; a figure of the tuned model alone has no arrow."""
     lines = []
-    for name, before, after, difference in rows:
-        lines.append(f"{name}: {before} -> {after}, difference {difference}" if before else f"{name}: {after}")
+    for name, before, after, change in rows:
+        lines.append(f"{name}: {before} -> {after}, difference {change}" if before else f"{name}: {after}")
     return lines

@@ -1,4 +1,4 @@
-"""What each candidate's calls and training cost: tokens counted, speed measured on this machine, prices of the recipe."""
+"""What each candidate's calls and training cost: tokens counted, speed measured here, prices of the recipe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Costs:
 
 
 def costs_of(desk: Desk, compared: Sequence[Candidate], answers: Mapping[str, Answers]) -> Costs:
-    """Everybody's. A server's calls are counted by its own tokens, and not timed: its speed depends on who else asks."""
+    """Everybody's. A server's calls are counted in its own tokens and not timed: others ask it too."""
     found = Costs()
     with desk.context.progress("timing", len(compared)) as advance:
         for candidate in compared:

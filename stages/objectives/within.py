@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.objectives.statistics import DRAWS_A_CHUNK, LEVEL
+from stages.objectives.shares import LEVEL
+from stages.objectives.statistics import DRAWS_A_CHUNK
 
 
 @torch.no_grad()

@@ -164,7 +164,7 @@ def _reliability(judged: Judged) -> list[Plot]:
     note = "Scores as trained, pairs in bins of equal size. A calibrated model's accuracy is its confidence"
     if left_out := num_bins - len(points):
         note += f"; bins of fewer than {FEW_PROMPTS} prompts, left out: {left_out}"
-    return [Plot("Reliability", "mean confidence", "pair accuracy", points, joined=True, note=note)]
+    return [Plot("Reliability", "mean confidence", "pair accuracy", points, joined=True, diagonal=True, note=note)]
 
 
 def _by_margin(judged: Judged) -> Table:
