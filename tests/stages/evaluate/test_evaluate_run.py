@@ -18,7 +18,7 @@ from stages.evaluate.answers import heldout_questions
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
-from stages.objectives.statistics import bootstrap_ci, paired_bootstrap
+from stages.objectives.comparisons import difference, interval
 from stages.rollout.generate import generate
 from stages.rollout.score import all_scores, token_kl
 from stages.rollout.sequences import Sequences
@@ -40,6 +40,11 @@ def context(model: ModelConfig, policies: list[Path], reward: Path, rows: dict[s
 @pytest.fixture
 def result(context: Context) -> Result:
     return evaluate.run(evaluate.Config(candidates=("base",), data="rows", max_new_tokens=5, batch_size=5), context)
+
+
+def titled(result: Result, title: str) -> Table:
+    (found,) = [f for f in result.fragments if isinstance(f, Table) and f.title == title]
+    return found
 
 
 def cell(table: Any, figure: str, column: str) -> str:
@@ -76,15 +81,18 @@ def by_hand(model: ModelConfig, chat: Chat, policies: list[Path], reward: Path, 
 
 @pytest.mark.parametrize("figure", ["length", "ended", "proxy score", "KL to policy-1"])
 def test_table_and_intervals_equal_a_recomputation(result: Result, by_hand: dict[str, Any], figure: str) -> None:
-    table, differences, to_reference = result.fragments[:3]
+    table, differences, to_reference = (
+        titled(result, title)
+        for title in ("Candidates on held-out prompts", "Difference from base", "Difference from policy-1")
+    )
     for name, own in by_hand.items():
-        assert cell(table, figure, name) == told(bootstrap_ci(own[figure]))
+        assert cell(table, figure, name) == told(interval(own[figure].tolist()))
         expected = float(own[figure].mean())
         assert result.metrics[f"{name}/{figure.replace(' ', '_')}"] == pytest.approx(expected, abs=1e-5)
     for name in ("policy-1", "policy-2"):
-        expected_text = told(paired_bootstrap(by_hand[name][figure], by_hand["base"][figure]))
+        expected_text = told(difference(by_hand[name][figure].tolist(), by_hand["base"][figure].tolist()))
         assert cell(differences, figure, name) == expected_text
-    expected_text = told(paired_bootstrap(by_hand["policy-2"][figure], by_hand["policy-1"][figure]))
+    expected_text = told(difference(by_hand["policy-2"][figure].tolist(), by_hand["policy-1"][figure].tolist()))
     assert cell(to_reference, figure, "policy-2") == expected_text
 
 
