@@ -1,0 +1,183 @@
+"""evaluate's report on the tiny model: what it says can be worked out again from the answers that it saved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+from fake_openai import Answer, said, serving
+from tiny_run import Log, make_context, write_rows
+
+from pipeline.contract import (
+    Artifact,
+    Context,
+    DataSource,
+    ModelConfig,
+    Plot,
+    Result,
+    Source,
+    Table,
+    TaskConfig,
+    Verdict,
+)
+from stages import evaluate
+from stages.evaluate.judge import FIGURE
+
+TASK = TaskConfig(label_set=("yes", "no"), checks=("rouge",))
+FIELDS = TaskConfig(labels={"kind": ("a", "b")}, checks=("fields",))
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def context(model: ModelConfig, policies: list[Path], rows: dict[str, Path], tmp_path: Path, log: Log) -> Context:
+    asked = [
+        {"prompt": [{"role": "user", "content": f"question {i}"}], "reference": ("yes", "no")[i % 2]} for i in range(12)
+    ]
+    file = write_rows(tmp_path / "asked.jsonl", asked)
+    made = make_context(tmp_path / "out", model, log, candidates=["base", *policies], data=file)
+    sources = {
+        "data": [Source("asked", DataSource(path=str(file), split="all"), TASK)],
+        "general": [Source("talk", DataSource(path=str(rows["instructions"]), split="all"))],
+    }
+    return replace(made, data=sources)
+
+
+def run(context: Context, **changes: Any) -> tuple[Result, list[dict[str, Any]]]:
+    """The result, and the saved answers."""
+    names = tuple(policy.name for policy in context.inputs["candidates"])
+    config = evaluate.Config(candidates=names, data="asked", **{"max_new_tokens": 5, **changes})
+    result = evaluate.run(config, context)
+    return result, [json.loads(line) for line in (context.output / "answers.jsonl").open(encoding="utf-8")]
+
+
+def plain(context: Context) -> Context:
+    """Without `general`."""
+    return replace(context, data={"data": context.data["data"]})
+
+
+def titled(result: Result, title: str) -> Table:
+    (found,) = [f for f in result.fragments if isinstance(f, Table) and f.title == title]
+    return found
+
+
+def column(table: Table, name: str) -> dict[str, Any]:
+    place = list(table.columns).index(name)
+    return {str(row[0]): row[place] for row in table.rows}
+
+
+def test_every_figure_of_the_table_is_the_mean_of_the_saved_answers(context: Context) -> None:
+    result, saved = run(plain(context), baselines={"prompt": {"system": "Say yes or no."}})
+    table = titled(result, "Candidates on held-out prompts")
+    for name in ("base", "policy-1", "policy-2", "base + prompt"):
+        shown = column(table, name)
+        answers = [row["answers"][name] for row in saved]
+        for figure in answers[0]["figures"]:
+            mean = fmean(answer["figures"][figure] for answer in answers)
+            assert str(shown[figure]).split()[0] == f"{mean:.3g}"
+        in_set = fmean(answer["text"].strip().casefold() in ("yes", "no") for answer in answers)
+        assert str(shown["in_label_set"]).split()[0] == f"{in_set:.3g}"
+
+
+def test_verdict_stands_first_and_its_figure_is_the_tables(context: Context) -> None:
+    result, saved = run(plain(context), primary="rouge")
+    first = result.fragments[0]
+    assert isinstance(first, Verdict) and len(first.sentences) == 3
+    mean = fmean(row["answers"]["base"]["figures"]["rouge"] for row in saved)
+    assert "rouge" in first.sentences[0] and f"{mean:.3g}" in first.sentences[0]
+    assert list(result.summary[:3]) == list(first.sentences)
+
+
+def test_costs_are_counted_from_the_answers_and_priced_by_the_recipe(context: Context) -> None:
+    trained = [replace(policy, seconds=3600.0 if policy.path else None) for policy in context.inputs["candidates"]]
+    context = plain(replace(context, inputs={**context.inputs, "candidates": trained}))
+    prices = {"default": {"prompt_tokens": 1000.0, "new_tokens": 2000.0}, "policy-1": {"hour": 36.0}}
+    result, saved = run(context, prices=prices, baselines={"long": {"system": "Be kind. " * 9}})
+    table = titled(result, "What a call costs")
+    for name in ("base", "base + long"):
+        answers = [row["answers"][name] for row in saved]
+        prompt, new = (fmean(answer[count] for answer in answers) for count in ("num_prompt_tokens", "num_new_tokens"))
+        assert column(table, "prompt tokens")[name] == f"{prompt:.1f}"
+        assert float(column(table, "price of 1,000 calls")[name]) == pytest.approx(prompt + 2 * new, rel=1e-3)
+    assert column(table, "price of training")["policy-1"] == "36"
+    assert column(table, "price of training")["base"] is None
+    (plot,) = [f for f in result.fragments if isinstance(f, Plot)]
+    assert [point.name for point in plot.points] == ["base", "policy-1", "policy-2", "base + long"]
+
+
+def test_labels_get_macro_f1_and_a_confusion_of_the_last_policy(context: Context) -> None:
+    result, saved = run(plain(context))
+    given = [row["answers"]["policy-2"]["text"].strip(" .\"'`*\n\t").casefold() for row in saved]
+    wanted = [row["reference"] for row in saved]
+    f1 = []
+    for label in ("yes", "no"):
+        hits = sum(g == w == label for g, w in zip(given, wanted, strict=True))
+        f1.append(2 * hits / (given.count(label) + wanted.count(label)))
+    assert result.metrics["policy-2/macro_f1"] == pytest.approx(fmean(f1))
+    confused = titled(result, "What policy-2 takes for what: the answer")
+    assert sum(sum(row[1:]) for row in confused.rows) == 12  # type: ignore[arg-type]
+
+
+def test_single_fields_have_a_table_of_their_own(context: Context, tmp_path: Path) -> None:
+    rows = [{"prompt": f"say {i}", "reference": {"kind": "a", "size": i}} for i in range(4)]
+    file = write_rows(tmp_path / "fields.jsonl", rows)
+    source = Source("asked", DataSource(path=str(file), split="all"), FIELDS)
+    result, _ = run(replace(context, data={"data": [source]}))
+    whole, parts = titled(result, "Candidates on held-out prompts"), titled(result, "Fields of the answers")
+    assert {"field_accuracy", "label_accuracy"} <= set(column(whole, "base"))
+    assert set(column(parts, "base")) == {"field/kind", "field/size"}
+
+
+def test_a_task_that_does_not_fit_the_data_is_said_and_shown(context: Context, log: Log, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "bare.jsonl", [{"prompt": f"say {i}"} for i in range(4)])
+    source = Source("asked", DataSource(path=str(file), split="all"), TaskConfig(checks=("number",)))
+    result, _ = run(replace(context, data={"data": [source]}))
+    assert any("'number' needs" in line for line in log.said)
+    assert "'number' needs" in titled(result, "Candidates on held-out prompts").note
+
+
+def test_what_tuning_broke_is_in_the_verdict_and_the_metrics(context: Context) -> None:
+    result, _ = run(context, general="talk")
+    assert {"base/general_perplexity/talk", "policy-1/general_perplexity/talk"} <= set(result.metrics)
+    rose = result.metrics["policy-1/general_perplexity/talk"] / result.metrics["base/general_perplexity/talk"]
+    (verdict,) = [f for f in result.fragments if isinstance(f, Verdict)]
+    warned = [sentence for sentence in verdict.sentences if "perplexity" in sentence and "policy-1" in sentence]
+    assert bool(warned) == (rose > 1.1)
+
+
+def test_judge_gives_points_against_the_first(context: Context) -> None:
+    def longest(body: dict[str, Any]) -> Answer:
+        text = body["messages"][-1]["content"]
+        first, second = (text.split(f"<answer_{x}")[-1].split(f"</answer_{x}")[0] for x in "AB")
+        return said("A" if len(first) > len(second) else "B" if len(second) > len(first) else "tie")
+
+    with serving(longest) as server:
+        judge = {"base_url": server.base_url, "model": "m", "max_retries": 0}
+        result, saved = run(plain(context), judge=judge)
+    for row in saved:
+        base, other = (row["answers"][name] for name in ("base", "policy-1"))
+        longer = len(other["text"]) - len(base["text"])
+        assert other["figures"][FIGURE] == (1.0 if longer > 0 else 0.0 if longer < 0 else 0.5)
+    assert titled(result, "LLM judge: how far to trust it").rows
+
+
+def test_judge_that_cannot_be_reached_costs_its_own_figures_only(context: Context, log: Log) -> None:
+    judge = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "max_retries": 0}
+    result, saved = run(plain(context), judge=judge)
+    assert sum("the LLM judge is left out" in line for line in log.said) == 1
+    assert all(FIGURE not in row["answers"]["policy-1"]["figures"] for row in saved)
+    assert titled(result, "Candidates on held-out prompts").rows
+
+
+def test_no_tuned_candidate_is_asked_about_when_there_is_none(context: Context) -> None:
+    alone = {**context.inputs, "candidates": [Artifact("base", "policy")]}
+    result, _ = run(plain(replace(context, inputs=alone)))
+    (verdict,) = [f for f in result.fragments if isinstance(f, Verdict)]
+    assert "no tuned model is among the candidates" in verdict.sentences[1]
