@@ -20,7 +20,7 @@ from stages.formats.split import in_part, is_heldout
 if TYPE_CHECKING:
     from pipeline.contract import DataSource, Source
 
-Kind = Literal["instruction", "comparison", "prompt", "document"]
+Kind = Literal["instruction", "instruction or text", "comparison", "prompt", "document"]
 Side = Literal["train", "heldout", "all"]
 LOOKED_AT = 20  # rows of each file by which its format is told
 CONVERSIONS = {
@@ -28,6 +28,7 @@ CONVERSIONS = {
     ("comparison", "prompt"),
     ("comparison", "instruction"),
     ("text", "document"),
+    *((kind, "instruction or text") for kind in ("instruction", "comparison", "text", "document")),
 }
 
 
@@ -270,7 +271,7 @@ def _is_wanted(source: Source, key: str, side: Side, counts: Counter[str]) -> bo
 
 def _as_kind(record: Record, kind: Kind, row: Mapping[str, Any]) -> Record:
     """The record itself, or what it says about the kind that is wanted."""
-    if record.kind == kind:
+    if record.kind == kind or (kind == "instruction or text" and isinstance(record, (Instruction, Text))):
         return record
     if isinstance(record, Instruction):
         return Prompt(record.id, record.messages[:-1], record.reference, row.get("documents"))
