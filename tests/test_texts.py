@@ -41,7 +41,7 @@ def test_texts_are_previewed_and_audited_as_sft_reads_them(domain: Project) -> N
     shown = domain.command("preview", "domain.yaml", "sft", "--rows", "1")
     assert shown.returncode == 0, shown.stderr
     assert "text, 1 of " in shown.stdout
-    audited = domain.command("audit", "domain.yaml", "--data", "guide", "--skip", "languages")
+    audited = domain.command("audit", "domain.yaml")
     told = audited.stdout + audited.stderr
     assert "too_long" not in told
     assert "comparison records are needed" in told and "instruction" not in told  # of dpo, not of sft

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import DataError, first_line, nearest
-from stages.formats.files import SUFFIXES, OnBad, Rows, expand, name_in, raise_it, read_rows
+from stages.formats.files import SUFFIXES, WHOLE, OnBad, Rows, expand, name_in, raise_it, read_rows
 from stages.formats.records import Comparison, Document, Instruction, Prompt, Record, Text
 from stages.formats.registry import candidates, find, named, records
 from stages.formats.split import in_part, is_heldout
@@ -301,6 +301,8 @@ def _nothing_left(source: Source, side: Side, log: Log) -> DataError:
     return DataError(
         problem,
         where=config.path,
-        remedy="add rows, set `split: all` on this source, or change "
+        remedy="add rows"
+        + (" (of a text file all is one row: divide it)" if config.path.endswith(WHOLE) else "")
+        + ", set `split: all` on this source, or change "
         f"heldout_fraction (now {source.heldout_fraction:g})",
     )

@@ -106,8 +106,8 @@ def _text(num_tokens: int, rows: Sequence[Encoded]) -> Coded:
     spans = [
         Span(label, row.input_ids, _mask(row), len(row.input_ids)) for label, row in zip(labels, rows, strict=True)
     ]
-    note = f"a text of {num_tokens:,} tokens in {_some(len(rows), 'row')}"
-    return Coded(tuple(spans), max(len(row.input_ids) for row in rows), notes=(note,))
+    notes = (f"a text of {num_tokens:,} tokens in {len(rows)} rows",) if len(rows) > 1 else ()
+    return Coded(tuple(spans), max(len(row.input_ids) for row in rows), notes=notes)
 
 
 def _rm(config: Any, chat: Chat, record: Comparison) -> Coded:

@@ -38,20 +38,11 @@ class Heldout:
 
 
 def read_heldout(context: Context, chat: Chat, max_length: int) -> Heldout:
-    """The held-out side; DataError if nothing of it can be read, while nothing has been trained yet."""
+    """The held-out side; DataError if it has conversations or texts of which none can be read, before any training."""
     sources = read_sources(context, "data", "instruction or text", "heldout")
     records = [record for _, held in sources for record in held]
+    answers = _answers(chat, [record for record in records if isinstance(record, Instruction)], max_length)
     texts, text_of = _texts(chat, [record for record in records if isinstance(record, Text)], max_length)
-    conversations = [record for record in records if isinstance(record, Instruction)]
-    answers = _answers(chat, conversations, max_length)
-    if not (len(answers) or len(texts)):
-        raise DataError(
-            f"none of {len(conversations)} held-out conversations fits into max_length {max_length}"
-            if conversations
-            else "no held-out text has two tokens",
-            where="sft.data",
-            remedy="raise max_length" if conversations else "add longer texts",
-        )
     asked = [source for source, held in sources if any(isinstance(record, Instruction) for record in held)]
     return Heldout(answers, texts, text_of, asked)
 
@@ -99,6 +90,12 @@ def _answers(chat: Chat, rows: Sequence[Instruction], max_length: int) -> Sequen
         if len(encoded.input_ids) <= max_length:
             prompts.append(encoded.input_ids[:start])
             completions.append(encoded.input_ids[start:])
+    if rows and not prompts:
+        raise DataError(
+            f"none of {len(rows)} held-out conversations fits into max_length {max_length}",
+            where="sft.data",
+            remedy="raise max_length",
+        )
     return Sequences(prompts, completions)
 
 
@@ -110,6 +107,10 @@ def _texts(chat: Chat, texts: Sequence[Text], max_length: int) -> tuple[Sequence
         for row in divided(chat.encode_text(text.full_text), max_length)
         if row.num_trained
     ]
+    if texts and not rows:
+        raise DataError(
+            f"none of {len(texts)} held-out texts has two tokens", where="sft.data", remedy="give longer texts"
+        )
     return Sequences([ids[:1] for _, ids in rows], [ids[1:] for _, ids in rows]), [number for number, _ in rows]
 
 

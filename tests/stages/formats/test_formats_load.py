@@ -68,6 +68,12 @@ def test_text_is_refused_where_no_text_can_be_read(tmp_path, kind):
         check({"dpo.data": (kind, "all", [source(tmp_path / "a.md")])})
 
 
+def test_one_text_file_is_to_be_divided_when_nothing_is_held_out(tmp_path):
+    (tmp_path / "a.md").write_text("# Returns", "utf-8")
+    refused = error_of(source(tmp_path / "a.md"), "instruction or text", "heldout")
+    assert "of a text file all is one row: divide it" in refused.remedy
+
+
 def test_prompt_is_refused_where_a_conversation_or_a_text_is_learnt(tmp_path):
     refused = error_of(source(lines(tmp_path, [{"prompt": "Hi"}])), "instruction or text", "all")
     assert refused.problem.endswith("instruction or text records are needed here")

@@ -168,6 +168,16 @@ def test_text_of_one_token_is_refused(model: ModelConfig, tmp_path: Path) -> Non
         run(tmp_path / "out", model, data)
 
 
+def test_held_out_texts_of_one_token_are_refused_before_training(model: ModelConfig, tmp_path: Path) -> None:
+    letters = [letter for letter in "bdfhjlnpr" if text_is_held_out(letter)]
+    given = [text for text in TEXTS if not text_is_held_out(text)] + letters
+    assert letters
+    data, log = write_rows(tmp_path / "texts.jsonl", [{"text": text} for text in given]), Log()
+    with pytest.raises(DataError, match=f"none of {len(letters)} held-out texts has two tokens"):
+        run(tmp_path / "out", model, data, log)
+    assert not log.metrics
+
+
 def test_text_is_refused_where_answers_are_compared(model: ModelConfig, texts: Path, tmp_path: Path) -> None:
     context = make_context(tmp_path / "out", model, policy="base", data=texts)
     reason = r"holds text records \(format 'text'\); comparison records are needed here"
