@@ -20,7 +20,8 @@ from pipeline.errors import ModelError
 from pipeline.redaction import hide_home
 
 Role = Literal["policy", "reward", "evaluation", "comparisons", "batch", "rows"]
-RecordKind = Literal["instruction", "comparison", "prompt", "document", "any"]  # any: bad rows are the stage's business
+# any: bad rows are the stage's business
+RecordKind = Literal["instruction", "instruction or text", "comparison", "prompt", "document", "any"]
 # Roles that are data, and their file: in the output, or in the folder of what people have sent back.
 ROWS: Mapping[Role, str] = {"comparisons": "comparisons.jsonl", "batch": "comparisons.jsonl", "rows": "rows.jsonl"}
 AWAITED: frozenset[Role] = frozenset({"batch"})  # those whose rows people make, after the stage has ended

@@ -45,6 +45,7 @@ class TokenLengths(Check):
         self._sample: dict[str, dict[int, int]] = {}  # source -> row -> tokens
         self._uncounted: dict[str, int] = {}
         self._too_long: dict[str, int] = defaultdict(int)
+        self._texts: set[str] = set()  # the sources of plain text
         self._problem: ModelError | None = None
         self._chat = self._load()
         self._base = len(self._chat.prompt_ids([{"role": "user", "content": "a"}])) if self._chat else 0
@@ -63,9 +64,15 @@ class TokenLengths(Check):
     def see(self, row: Row) -> None:
         self._bytes.append(_num_bytes(row) + self._base)
         name = row.source.name
+        if isinstance(row.record, Text):
+            self._texts.add(name)
         if self._chat and row.side != "against" and self._heads[name] < HEAD:
             self._heads[name] += 1
             self._count(row)
+
+    def _limit(self, source: str) -> int:
+        """Tokens a row beyond which something is lost; 0: nothing is, as of texts, which are learnt in several rows."""
+        return 0 if source in self._texts else self.seen.settings.max_lengths.get(source, 0)
 
     def again(self) -> Collection[int]:
         seen, sizes = self.seen, np.frombuffer(self._bytes, dtype=np.uint64).astype(np.int64)
@@ -77,7 +84,7 @@ class TokenLengths(Check):
             self._sample[source] = dict.fromkeys(
                 sorted(chooser.sample(indices.tolist(), min(SAMPLED, len(indices)))), 0
             )
-            limit = seen.settings.max_lengths.get(source, 0)
+            limit = self._limit(source)
             unproved = indices[sizes[indices] > limit] if limit else indices[:0]
             longest = unproved[np.argsort(-sizes[unproved], kind="stable")]
             possible = longest[sizes[longest] * self._density[source] * MARGIN > limit]
@@ -89,7 +96,7 @@ class TokenLengths(Check):
         name = row.source.name
         if row.index not in self._wanted:
             return
-        limit = self.seen.settings.max_lengths.get(name, 0)
+        limit = self._limit(name)
         is_sampled = row.index in self._sample[name]
         if not is_sampled and self._bytes[row.index] * self._density[name] * MARGIN <= limit:
             return
@@ -126,7 +133,7 @@ class TokenLengths(Check):
         for source, sample in self._sample.items():
             tokens = np.array(list(sample.values()))
             middle, high = (int(np.percentile(tokens, at)) for at in (50, 95))
-            limit = self.seen.settings.max_lengths.get(source)
+            limit = self._limit(source) or None
             rows.append([source, len(tokens), middle, high, int(tokens.max()), limit, self._too_long[source]])
         note = (
             "Tokens with the chat template, of rows taken at random. Rows over max_length are counted among all rows; "
@@ -150,7 +157,7 @@ class TokenLengths(Check):
                 else f"{answer - left} of the answer's {answer} tokens are cut"
             )
         elif isinstance(record, Text):
-            tokens, lost = len(self._chat.tokenizer(record.text)["input_ids"]), "the end is cut"
+            tokens, lost = len(self._chat.encode_text(record.full_text).input_ids), ""
         else:
             tokens = len(self._chat.prompt_ids(row.prompt))
             longest = max((text for _, text in row.answers), key=len, default="")
@@ -165,7 +172,7 @@ def _num_bytes(row: Row) -> int:
     asked = sum(_size(message["content"]) + TURN_BYTES for message in row.prompt)
     asked += sum(len(canonical(message["tool_calls"])) for message in row.prompt if message.get("tool_calls"))
     if isinstance(row.record, Text):
-        return _size(row.record.text)
+        return _size(row.record.full_text)
     if isinstance(row.record, Instruction):
         last = row.record.messages[-1]
         asked += len(canonical([row.record.tools, last.get("tool_calls")])) if row.record.tools else 0

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import DataError, first_line, nearest
-from stages.formats.files import SUFFIXES, OnBad, Rows, expand, name_in, raise_it, read_rows
+from stages.formats.files import SUFFIXES, WHOLE, OnBad, Rows, expand, name_in, raise_it, read_rows
 from stages.formats.records import Comparison, Document, Instruction, Prompt, Record, Text
 from stages.formats.registry import candidates, find, named, records
 from stages.formats.split import in_part, is_heldout
@@ -20,7 +20,7 @@ from stages.formats.split import in_part, is_heldout
 if TYPE_CHECKING:
     from pipeline.contract import DataSource, Source
 
-Kind = Literal["instruction", "comparison", "prompt", "document"]
+Kind = Literal["instruction", "instruction or text", "comparison", "prompt", "document"]
 Side = Literal["train", "heldout", "all"]
 LOOKED_AT = 20  # rows of each file by which its format is told
 CONVERSIONS = {
@@ -28,6 +28,7 @@ CONVERSIONS = {
     ("comparison", "prompt"),
     ("comparison", "instruction"),
     ("text", "document"),
+    *((kind, "instruction or text") for kind in ("instruction", "comparison", "text", "document")),
 }
 
 
@@ -270,7 +271,7 @@ def _is_wanted(source: Source, key: str, side: Side, counts: Counter[str]) -> bo
 
 def _as_kind(record: Record, kind: Kind, row: Mapping[str, Any]) -> Record:
     """The record itself, or what it says about the kind that is wanted."""
-    if record.kind == kind:
+    if record.kind == kind or (kind == "instruction or text" and isinstance(record, (Instruction, Text))):
         return record
     if isinstance(record, Instruction):
         return Prompt(record.id, record.messages[:-1], record.reference, row.get("documents"))
@@ -300,6 +301,8 @@ def _nothing_left(source: Source, side: Side, log: Log) -> DataError:
     return DataError(
         problem,
         where=config.path,
-        remedy="add rows, set `split: all` on this source, or change "
+        remedy="add rows"
+        + (" (of a text file all is one row: divide it)" if config.path.endswith(WHOLE) else "")
+        + ", set `split: all` on this source, or change "
         f"heldout_fraction (now {source.heldout_fraction:g})",
     )

@@ -149,6 +149,11 @@ class Text:
     text: str
 
     @property
+    def full_text(self) -> str:
+        """All that a model is to learn of it."""
+        return self.text
+
+    @property
     def prompt_key(self) -> str:
         """The text itself: a text has no prompt."""
         return canonical(self.text)
@@ -165,6 +170,11 @@ class Document(Text):
 
     kind: ClassVar[str] = "document"
     title: str | None = None
+
+    @property
+    def full_text(self) -> str:
+        """The title as the first line, an empty line, and the text."""
+        return f"{self.title}\n\n{self.text}" if self.title else self.text
 
 
 Record = Instruction | Comparison | Prompt | Unpaired | Text | Document

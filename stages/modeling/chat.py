@@ -21,6 +21,8 @@ from pipeline.errors import ModelError, first_line
 from stages.modeling.locate import locate
 
 Messages = Sequence[Mapping[str, Any]]
+# Of documents in pretraining, as models name it; the last is DeepSeek's.
+END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>", "<\uff5cend\u2581of\u2581sentence\uff5c>")
 TEMPLATE_SECONDS = 10.0  # for one conversation, which takes less than a millisecond
 
 
@@ -55,6 +57,8 @@ class Chat:
         self.stop_ids = _stop_ids(tokenizer)
         self.pad_id = _choose_pad(tokenizer, self.stop_ids)
         self.end_of_turn = self._find_end_of_turn()
+        self.begin_of_text = self._find_begin_of_text()
+        self.end_of_text = self._find_end_of_text()
 
     @property
     def digest(self) -> str:
@@ -102,6 +106,15 @@ class Chat:
             closed = self.render(messages[: turn + 1], tools)
             rendered = closed[: len(closed) - len(self._after_end(closed))]
         return Encoded(ids, mask)
+
+    def encode_text(self, text: str) -> Encoded:
+        """A document as in pretraining, without a template: begin token, where there is one, text and end of text.
+
+        Every token counts in the loss but the first, which nothing precedes.
+        """
+        begin, end = ([token] if token is not None else [] for token in (self.begin_of_text, self.end_of_text))
+        ids = [*begin, *self._tokenize(text, verbose=False), *end]
+        return Encoded(ids, [int(place > 0) for place in range(len(ids))])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text without special tokens."""
@@ -154,9 +167,21 @@ class Chat:
         token = self.tokenizer.convert_ids_to_tokens(self.end_of_turn)
         return text[text.rindex(token) + len(token) :]
 
-    def _tokenize(self, text: str) -> list[int]:
-        """Never adds special tokens: the template has written them."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _tokenize(self, text: str, verbose: bool = True) -> list[int]:
+        """Never adds special tokens: whoever calls it has. `verbose` warns of a text longer than the model reads."""
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=verbose)["input_ids"])
+
+    def _find_begin_of_text(self) -> int | None:
+        """The begin token, if the tokenizer begins texts with it: some, as SmolLM2's, name a chat's token so."""
+        begin = self.tokenizer.bos_token_id
+        return begin if self.tokenizer("a")["input_ids"][:1] == [begin] else None
+
+    def _find_end_of_text(self) -> int | None:
+        """The token that ended documents in pretraining; one that is known only to close turns is none."""
+        special = _special(self.tokenizer)
+        known = [special[name] for name in END_OF_TEXT if name in special]
+        eos = self.tokenizer.eos_token_id
+        return known[0] if known else eos if eos != self.end_of_turn else None
 
     def _find_end_of_turn(self) -> int:
         """The stop token with which the template closes an assistant turn."""
@@ -216,17 +241,8 @@ def load_chat(model: ModelConfig) -> Chat:
 
 def _stop_ids(tokenizer: Any) -> frozenset[int]:
     """Every token that may end a turn: the tokenizer's eos and the usual end-of-turn and end-of-text tokens."""
-    usual = (
-        "<|im_end|>",
-        "<|endoftext|>",
-        "<|eot_id|>",
-        "<|end_of_text|>",
-        "<end_of_turn>",
-        "<|end|>",
-        "</s>",
-        "<eos>",
-    )
-    special = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    usual = (*END_OF_TEXT, "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
+    special = _special(tokenizer)
     ids = {special[token] for token in usual if token in special}
     if tokenizer.eos_token_id is not None:
         ids.add(tokenizer.eos_token_id)
@@ -240,7 +256,7 @@ def _choose_pad(tokenizer: Any, stop_ids: frozenset[int]) -> int:
     """
     pad = tokenizer.pad_token_id
     if pad is None or pad in stop_ids:
-        special = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        special = _special(tokenizer)
         free = {
             text: index for text, index in special.items() if index not in stop_ids and index != tokenizer.bos_token_id
         }
@@ -250,3 +266,8 @@ def _choose_pad(tokenizer: Any, stop_ids: frozenset[int]) -> int:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return int(tokenizer.pad_token_id)
+
+
+def _special(tokenizer: Any) -> dict[str, int]:
+    """The special tokens that were added to the vocabulary, by their text."""
+    return {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from pipeline.errors import ModelError
-from stages.formats.records import Comparison, Instruction, Message, Record
+from stages.formats.records import Comparison, Instruction, Message, Record, Text
 from stages.modeling.chat import Chat
 from stages.preview.coded import Coded, Span
 
@@ -27,6 +27,7 @@ class Case:
     is_open: bool  # the assistant speaks next
     answers: Sequence[str]  # completions that follow a prompt, in the order of their spans
     coded: Coded
+    plain: str | None = None  # what is learnt of a text, which has no messages
 
     def rendered(self, messages: Sequence[Message], tools: list[Any] | None = None) -> str | None:
         """What the template makes of these messages; None where it refuses them."""
@@ -46,6 +47,11 @@ class Case:
 
     def said(self) -> Iterator[tuple[str, str, str]]:
         """Role and content of each message and answer, and the text of the span that it should stand in."""
+        if self.plain is not None:
+            first, *others = self.coded.spans  # each of the others begins with the last token of the one before
+            ids = first.ids + [token for span in others for token in span.ids[1:]]
+            yield "text", self.plain, self.text(replace(first, ids=ids))
+            return
         shown = self.text(self.coded.spans[0])
         yield from ((message["role"], message.get("content") or "", shown) for message in self.messages)
         if self.answers:
@@ -66,6 +72,8 @@ def case_of(chat: Chat, record: Record, coded: Coded) -> Case:
     """A record with its encoding, ready to be checked."""
     if isinstance(record, Instruction):
         return Case(chat, record.messages, record.tools, False, (), coded)
+    if isinstance(record, Text):
+        return Case(chat, (), None, False, (), coded, record.full_text)
     answers = record.completions if isinstance(record, Comparison) else ()
     return Case(chat, record.prompt, None, True, answers, coded)  # type: ignore[union-attr]
 
@@ -94,8 +102,8 @@ def _begin_is_missing(case: Case) -> bool:
 
 
 def _end_is_missing(case: Case) -> bool:
-    """A run of tokens that count, within what truncation keeps, has no token that ends a turn."""
-    for span in case.coded.spans:
+    """A run of tokens that count, within what truncation keeps, has no token that ends a turn; a text has no turns."""
+    for span in case.coded.spans if case.plain is None else ():
         for place in range(span.kept):
             is_last = place + 1 == span.kept or not span.mask[place + 1]
             if span.mask[place] and is_last and span.ids[place] not in case.chat.stop_ids:
@@ -131,7 +139,7 @@ def _tool_turn_is_dropped(case: Case) -> bool:
 
 
 def _turn_is_dropped(case: Case) -> bool:
-    return _is_absent(case, "user") or _is_absent(case, "assistant")
+    return any(_is_absent(case, role) for role in ("user", "assistant", "text"))
 
 
 def _key_is_dropped(case: Case, key: str) -> bool:
@@ -183,7 +191,10 @@ def _control_tokens_are_spelt(case: Case) -> bool:
 
 def _characters_are_unknown(case: Case) -> bool:
     unknown = case.chat.tokenizer.unk_token_id
-    return unknown is not None and any(unknown in span.ids for span in case.coded.spans)
+    ids = [token for span in case.coded.spans for token in span.ids]
+    if case.plain is not None and ids[-1] == case.chat.end_of_text:  # for SmolLM2 both are one token
+        ids.pop()
+    return unknown is not None and unknown in ids
 
 
 CHECKS: Mapping[str, Check] = {
@@ -239,7 +250,7 @@ CHECKS: Mapping[str, Check] = {
     ),
     "turn dropped": Check(
         _turn_is_dropped,
-        "a turn's text does not stand in the tokens as it was written",
+        "a turn or a text does not stand in the tokens as it was written",
         "look at the row: the template or the tokenizer leaves out or rewrites characters",
     ),
     "earlier turns change": Check(

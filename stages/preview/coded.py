@@ -6,14 +6,14 @@ records.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.distill import rows as distill
 from stages.dpo import data as dpo
 from stages.formats.load import Side
-from stages.formats.records import Comparison, Instruction, Prompt
+from stages.formats.records import Comparison, Instruction, Prompt, Text
 from stages.modeling.chat import Chat, Encoded
 from stages.rm import data as rm
 from stages.rm.losses import loss_of
@@ -92,11 +92,22 @@ def _mask(row: Encoded) -> list[int]:
     return [int(place in trained) for place in range(len(row.input_ids))]
 
 
-def _sft(config: Any, chat: Chat, record: Instruction) -> Coded:
-    whole = sft.encode(chat, record, config)
-    kept = sft.truncate(whole, config.max_length)
-    span = Span("conversation", whole.input_ids, _mask(whole), len(kept.input_ids))
-    return Coded((span,), len(whole.input_ids))
+def _sft(config: Any, chat: Chat, record: Instruction | Text) -> Coded:
+    lesson = sft.prepare(chat, record, config)
+    if lesson.is_text:
+        return _text(len(lesson.whole.input_ids), lesson.rows)
+    span = Span("conversation", lesson.whole.input_ids, _mask(lesson.whole), len(lesson.rows[0].input_ids))
+    return Coded((span,), len(lesson.whole.input_ids))
+
+
+def _text(num_tokens: int, rows: Sequence[Encoded]) -> Coded:
+    """A row is a sequence of its own; each but the first begins with the last token of the one before."""
+    labels = ["text"] if len(rows) == 1 else [f"text, {i} of {len(rows)}" for i in range(1, len(rows) + 1)]
+    spans = [
+        Span(label, row.input_ids, _mask(row), len(row.input_ids)) for label, row in zip(labels, rows, strict=True)
+    ]
+    notes = (f"a text of {num_tokens:,} tokens in {len(rows)} rows",) if len(rows) > 1 else ()
+    return Coded(tuple(spans), max(len(row.input_ids) for row in rows), notes=notes)
 
 
 def _rm(config: Any, chat: Chat, record: Comparison) -> Coded:
@@ -166,6 +177,13 @@ def _ptx_limit(config: Any) -> int:
     return int(config.max_prompt_length + config.max_new_tokens)
 
 
+def _learnt(config: Any, chat: Chat, record: Instruction | Text) -> Coded:
+    if isinstance(record, Text):
+        row = chat.encode_text(record.full_text)
+        return _text(len(row.input_ids), [row])
+    return _instruction(config, chat, record)
+
+
 def _instruction(config: Any, chat: Chat, record: Instruction) -> Coded:
     row = chat.encode(record.messages, record.tools)
     return Coded((Span("conversation", row.input_ids, _mask(row), len(row.input_ids)),), len(row.input_ids))
@@ -227,6 +245,7 @@ READINGS = {
 }
 BY_RECORDS = {
     "instruction": Reading(_instruction),
+    "instruction or text": Reading(_learnt),
     "comparison": Reading(_comparison),
     "prompt": Reading(_prompt),
 }

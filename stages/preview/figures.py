@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.contract import Source
 from pipeline.errors import ModelError
 from stages.formats.load import Kind, load
+from stages.formats.records import Text
 from stages.modeling.chat import Chat, Encoded
 from stages.preview.coded import Coded, Reading
 from stages.sft.data import packed
@@ -72,6 +73,9 @@ def figures(config: Any, reading: Reading, read: Read, seed: int) -> list[tuple[
     told.append(("left out", _left_out(read)))
     if not coded:
         return told
+    if texts := [row for row in read.rows if row.coded and isinstance(row.record, Text)]:
+        num_rows = sum(len(row.coded.spans) for row in texts if row.coded)
+        told.append(("texts", f"{len(texts):,} in {num_rows:,} rows: of each text every token but the first counts"))
     told.append(("tokens a row", _lengths(coded, reading.limit(config), reading.limit_name)))
     if reading.cuts:
         told.append(("cut", _cut(coded, reading.limit_name)))

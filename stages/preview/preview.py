@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.contract import ModelConfig, Source
+from stages.formats.records import Text
 from stages.modeling.chat import Chat, load_chat
 from stages.preview.checks import CHECKS, case_of, found_in
 from stages.preview.coded import reading_of
@@ -18,6 +19,7 @@ from stages.preview.figures import Read, ReadRow, figures, read_rows
 from stages.preview.pieces import Piece, pieces
 
 MOST_CUT = 200  # tokens shown of what truncation removes
+MOST_OF_A_TEXT = 2  # rows shown of the many that a long text may make
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,17 @@ def _row(chat: Chat, one: ReadRow) -> Row:
     refusal = f"refused: {one.refusal.problem}" if one.refusal else ""
     if one.coded is None:
         return Row(one.number, one.record.id, one.source, [], 0, 0, None, refusal, [])
-    notes = list(one.coded.notes)
+    notes, spans = list(one.coded.notes), one.coded.spans
+    if isinstance(one.record, Text) and len(spans) > MOST_OF_A_TEXT:
+        notes.append(f"the first {MOST_OF_A_TEXT} rows of it are shown")
+        spans = spans[:MOST_OF_A_TEXT]
     if hidden := sum(max(0, len(span.ids) - span.kept - MOST_CUT) for span in one.coded.spans):
         notes.append(f"{hidden:,} more tokens that truncation removes are not shown")
     return Row(
         one.number,
         one.record.id,
         one.source,
-        [Part(span.label, pieces(chat, span.first(span.kept + MOST_CUT))) for span in one.coded.spans],
+        [Part(span.label, pieces(chat, span.first(span.kept + MOST_CUT))) for span in spans],
         sum(len(span.ids) for span in one.coded.spans),
         one.coded.length,
         None if one.record.kind == "prompt" else one.coded.num_counted,

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on conversations: base policy + instructions -> policy."""
+"""Supervised fine-tuning on conversations and plain text: base policy + instructions, texts -> policy."""
 
 from pipeline.contract import Context, Result
 from stages.sft.config import Config

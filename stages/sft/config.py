@@ -18,13 +18,15 @@ class Config(Saving):
     distributed: ClassVar[bool] = True
 
     policy: Annotated[str, Input(role="policy")] = "base"  # what training starts from
-    data: Annotated[Names, Input(records="instruction")]
+    data: Annotated[Names, Input(records="instruction or text")]  # of a text every token is learnt
     learning_rate: float | None = Field(None, gt=0)  # left out: 2e-4 with LoRA (TRL's example), 2e-5 without
     num_train_epochs: float = Field(2.0, gt=0)  # passes over the data; more than 3 memorises a few hundred rows
     max_steps: int | None = Field(None, gt=0)  # optimizer steps; overrides the epochs
     per_device_train_batch_size: int = Field(4, gt=0)  # rows a forward; raising it costs memory
     gradient_accumulation_steps: int = Field(2, gt=0)  # forwards an optimizer step
-    max_length: int = Field(1024, gt=1)  # tokens a row (TRL's default); longer rows are cut at the end
+    max_length: int = Field(
+        1024, gt=1
+    )  # tokens a row (TRL's default); a longer conversation is cut at the end, a longer text into several rows
     packing: bool = False  # an item of a batch is as many rows as fit max_length: steps of more even size
     loss_on: Literal["completion", "assistant"] = "completion"  # the last assistant turn, or all of them
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"

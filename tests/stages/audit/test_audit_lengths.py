@@ -55,3 +55,13 @@ def test_lengths_of_each_source_are_told_when_two_read_one_file(tmp_path: Path, 
 def test_lengths_are_said_to_be_unknown_when_the_tokenizer_cannot_be_loaded(tmp_path: Path) -> None:
     told = lengths(tmp_path, ModelConfig(model_name_or_path=str(tmp_path / "none")), [row_of("Where?", "Here.")], 100)
     assert len(told) == 1 and told[0][1].startswith("lengths in tokens were not looked at")
+
+
+def test_text_is_never_too_long(tmp_path: Path, model: ModelConfig, chat: Chat) -> None:
+    """sft learns it in several rows; its length is told all the same."""
+    words = "order thank you " * 40
+    given = [(source(tmp_path / "rows.jsonl", [{"text": words}]), False)]
+    audited = audit(given, Settings({"rows": 20}, model=model), tmp_path, skip=["languages"], say=lambda line: None)
+    assert "too_long" not in {one["check"] for one in findings(audited)}
+    (table,) = [table for table in audited.tables if table.title == "Lengths"]
+    assert table.rows[0][4:] == [len(chat.tokenizer(words)["input_ids"]), None, 0]

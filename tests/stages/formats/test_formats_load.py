@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.contract import DataSource, Source
 from pipeline.errors import DataError
-from stages.formats import Document, Instruction, Log, Prompt, check, iter_records, load
+from stages.formats import Document, Instruction, Log, Prompt, Text, check, iter_records, load
 from stages.formats.load import is_hub_id
 
 HELDOUT_OF_12 = ["0", "4", "11"]  # see test_formats_split
@@ -45,6 +45,38 @@ def test_sides_are_disjoint_and_complete_when_split(tmp_path):
     train, heldout = (ids(load(source(file), "prompt", side)) for side in ("train", "heldout"))
     assert heldout == HELDOUT_OF_12
     assert sorted(train + heldout, key=int) == ids(load(source(file), "prompt", "all"))
+
+
+def test_texts_and_conversations_are_read_as_they_are_where_either_may_be_learnt(tmp_path):
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    cases = [
+        ({"id": "a", "messages": talk}, Instruction("a", tuple(talk))),
+        ({"id": "a", "text": "Four weeks."}, Text("a", "Four weeks.")),
+        ({"id": "a", "text": "Four weeks.", "title": "Returns"}, Document("a", "Four weeks.", "Returns")),
+        ({"id": "a", "prompt": "Hi", "chosen": "Hello", "rejected": "Go"}, Instruction("a", tuple(talk))),
+    ]
+    for row, record in cases:
+        file = lines(tmp_path, [row])
+        check({"sft.data": ("instruction or text", "all", [source(file)])})
+        assert load(source(file), "instruction or text", "all").records == (record,)
+
+
+@pytest.mark.parametrize("kind", ["instruction", "comparison", "prompt"])
+def test_text_is_refused_where_no_text_can_be_read(tmp_path, kind):
+    (tmp_path / "a.md").write_text("# Returns", "utf-8")
+    with pytest.raises(DataError, match=rf"holds text records \(format 'text'\); {kind} records are needed here"):
+        check({"dpo.data": (kind, "all", [source(tmp_path / "a.md")])})
+
+
+def test_one_text_file_is_to_be_divided_when_nothing_is_held_out(tmp_path):
+    (tmp_path / "a.md").write_text("# Returns", "utf-8")
+    refused = error_of(source(tmp_path / "a.md"), "instruction or text", "heldout")
+    assert "of a text file all is one row: divide it" in refused.remedy
+
+
+def test_prompt_is_refused_where_a_conversation_or_a_text_is_learnt(tmp_path):
+    refused = error_of(source(lines(tmp_path, [{"prompt": "Hi"}])), "instruction or text", "all")
+    assert refused.problem.endswith("instruction or text records are needed here")
 
 
 def test_equal_prompts_lie_on_one_side_when_sources_differ_in_format(tmp_path):

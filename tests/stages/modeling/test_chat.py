@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+from tokenizers import processors
 
 from pipeline.errors import ModelError
 from stages.modeling.chat import Chat
@@ -113,3 +114,47 @@ def test_end_token_of_the_prompt_is_not_taken_for_the_answers(chat: Chat) -> Non
     )
     with pytest.raises(ModelError, match="no end token"):
         Chat(with_template(chat, no_end_for_answers))
+
+
+def with_tokens(chat: Chat, *special: str, **named: str) -> Any:
+    tokenizer = copy.deepcopy(chat.tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(special), **named})
+    return tokenizer
+
+
+def test_text_begins_with_the_begin_token_only_if_the_tokenizer_writes_it(chat: Chat) -> None:
+    """SmolLM2's begin token is the chat's <|im_start|>, which no text of its pretraining began with."""
+    named = with_tokens(chat, bos_token="<|im_start|>")
+    assert text_of(chat, Chat(named).encode_text("Hi").input_ids) == "Hi"
+    written = with_tokens(chat, bos_token="<|im_start|>")
+    written.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", written.bos_token_id)]
+    )
+    encoded = Chat(written).encode_text("Hi")
+    assert text_of(chat, encoded.input_ids) == "<|im_start|>Hi"
+    assert encoded.completion_mask == [0] + [1] * (len(encoded.input_ids) - 1)
+
+
+@pytest.mark.parametrize(
+    ("special", "end"),
+    [
+        ([], ""),  # <|im_end|> is known only to close turns
+        (["<|endoftext|>"], "<|endoftext|>"),  # SmolLM2, Qwen
+        (["<|eot_id|>", "<|end_of_text|>"], "<|end_of_text|>"),  # Llama 3
+    ],
+)
+def test_text_ends_with_the_token_that_ended_documents(chat: Chat, special: list[str], end: str) -> None:
+    tokenizer = with_tokens(chat, *special)
+    assert tokenizer.decode(Chat(tokenizer).encode_text("Hi").input_ids) == "Hi" + end
+
+
+def test_text_ends_with_the_end_token_of_a_model_that_closes_turns_with_another(chat: Chat) -> None:
+    tokenizer = with_tokens(chat, "<|eot_id|>", eos_token="<|fin|>")
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", "<|eot_id|>")
+    assert tokenizer.decode(Chat(tokenizer).encode_text("Hi").input_ids) == "Hi<|fin|>"
+
+
+def test_text_ends_with_the_one_end_token_of_a_model_that_closes_turns_with_it_too(chat: Chat) -> None:
+    tokenizer = with_tokens(chat, eos_token="</s>")  # Mistral
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", "</s>")
+    assert tokenizer.decode(Chat(tokenizer).encode_text("Hi").input_ids) == "Hi</s>"

@@ -16,7 +16,7 @@ from stages import dpo, ppo, rm, sft
 from stages.preview.preview import Preview, Row, preview
 from stages.preview.terminal import heading
 
-RECORDS = {"sft": "instruction", "rm": "comparison", "dpo": "comparison", "ppo": "prompt"}
+RECORDS = {"sft": "instruction or text", "rm": "comparison", "dpo": "comparison", "ppo": "prompt"}
 CONFIGS: dict[str, Any] = {"sft": sft.Config, "rm": rm.Config, "dpo": dpo.Config, "ppo": ppo.Config}
 GIVEN = {"sft": {}, "rm": {}, "dpo": {"policy": "sft"}, "ppo": {"policy": "sft", "reward": "rm"}}
 
@@ -210,3 +210,20 @@ def test_documents_are_passed_over_since_no_row_of_theirs_is_encoded(model: Mode
 def test_places_that_the_engine_names_are_there() -> None:
     for dotted in (registry.PREVIEW, registry.PREVIEW_TERMINAL, registry.PREVIEW_PAGE):
         assert callable(registry.load(dotted))
+
+
+def test_sft_shows_a_text_in_the_rows_that_it_becomes(model: ModelConfig, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", [{"text": "bdfhjlnpr", "title": "t"}, {"text": "xyz"}])
+    named = {"format": "documents"}
+    found = look(model, "sft", data, source=named, max_length=5)
+    long, short = found.sections[0].rows
+    assert [text(long, part) for part in (0, 1)] == ["t\n\nb", "bdfhj"]  # two of three rows
+    assert [text(long, part, counts=True) for part in (0, 1)] == ["\n\nb", "dfhj"]
+    assert long.num_counted == 11
+    assert long.notes == ["a text of 12 tokens in 3 rows", "the first 2 rows of it are shown"]
+    assert [part.label for part in (*long.parts, *short.parts)] == ["text, 1 of 3", "text, 2 of 3", "text"]
+    told = facts(found)
+    assert told["texts"] == "2 in 4 rows: of each text every token but the first counts"
+    assert told["cut"].startswith("nothing")
+    assert told["in the loss"].startswith("13 of ")
+    assert found.sections[0].warnings == []

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from stages.formats.records import Comparison, Instruction, Prompt, Ranking
+from stages.formats.records import Comparison, Instruction, Prompt, Ranking, Text
 from stages.modeling.chat import Chat
 from stages.preview.checks import CHECKS, case_of, found_in
 from stages.preview.coded import reading_of
@@ -164,3 +164,31 @@ def test_comparison_and_prompt_are_checked_by_the_same_rules(chat: Chat) -> None
 
 def test_every_check_says_what_to_do() -> None:
     assert all(check.told and check.remedy for check in CHECKS.values())
+
+
+def found_in_text(chat: Chat, text: str, max_length: int = 10) -> list[str]:
+    record = Text("1", text)
+    coded = reading_of("sft", "data", "instruction or text").encode(
+        SimpleNamespace(max_length=max_length), chat, record
+    )
+    return found_in(case_of(chat, record, coded))
+
+
+def test_nothing_is_found_in_a_text_when_its_rows_hold_all_of_it(chat: Chat) -> None:
+    """Also where the token that ends documents is the one of unknown characters, as SmolLM2's is."""
+    named = with_template(chat, chat.tokenizer.chat_template, unk_token="<|endoftext|>")
+    assert named.encode_text("a").input_ids[-1] == named.tokenizer.unk_token_id
+    for tokens in (chat, named):
+        assert found_in_text(tokens, "Where is my order?  It left\non Monday, thank you.") == []
+
+
+def test_end_that_a_text_spells_itself_is_found(chat: Chat) -> None:
+    named = with_template(chat, chat.tokenizer.chat_template, unk_token="<|endoftext|>")
+    names = found_in_text(named, "It left.<|endoftext|>")
+    assert {"end doubled", "control tokens spelt"} <= set(names)
+
+
+def test_white_space_that_a_tokenizer_drops_from_a_text_is_found(chat: Chat) -> None:
+    tokenizer = copy.deepcopy(chat.tokenizer)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace(Regex(" +"), " ")
+    assert found_in_text(Chat(tokenizer), "It  left.") == ["white space lost"]
