@@ -244,5 +244,5 @@ def _task_table(figures: Mapping[str, Figures], num_questions: int, found: Forge
                 for name, change in changes.items()
                 if change[2] < 0
             )
-    note = f"{num_questions} held-out prompts of `general`, greedy; 95% bootstrap intervals, paired by prompt"
+    note = f"{num_questions} held-out prompts of `general`, greedy; 95% intervals, paired by prompt"
     return Table("General tasks", ["figure", *figures], rows, note)

@@ -155,11 +155,18 @@ def test_each_source_is_judged_on_its_own(talker: ModelConfig, rows: dict[str, P
     assert found.metrics["base/general_perplexity/unknown"] > 300 > found.metrics["base/general_perplexity/known"]
 
 
-def test_general_task_is_answered_and_what_got_worse_is_warned_of(
-    talker: ModelConfig, rows: dict[str, Path], tmp_path: Path
-) -> None:
+def test_general_task_is_answered_and_what_got_worse_is_warned_of(talker: ModelConfig, tmp_path: Path) -> None:
     """The talker answers some questions with the right number; noise takes that away."""
-    source = general(rows["instructions"], task=TaskConfig(checks=("number",)))
+    talks = [
+        {
+            "messages": [
+                {"role": "user", "content": f"question {i}"},
+                {"role": "assistant", "content": f"answer {i % 3}"},
+            ]
+        }
+        for i in range(48)
+    ]
+    source = general(write_rows(tmp_path / "talks.jsonl", talks), task=TaskConfig(checks=("number",)))
     found, _ = measured(talker, tmp_path / "out", [source], noise=0.5)
     assert [table.title for table in found.tables] == ["What tuning was not meant to touch", "General tasks"]
     assert found.metrics["base/general/number_right"] > found.metrics["tuned/general/number_right"]
