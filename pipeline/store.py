@@ -2,7 +2,7 @@
 
     runs/<recipe>/recipe.yaml index.json hashes.json report.html
     runs/<recipe>/<stage>/<fingerprint 12>/
-        config.yaml inputs.json state.json metrics.jsonl log.txt checkpoints/ output/ report.json manifest.json
+        config.yaml inputs.json state.json metrics.jsonl log.txt checkpoints/ kept/ paid/ output/ report.json manifest.json
     runs/<recipe>/annotation/<stage>-<fingerprint 12>/     what people have sent back
 
 A manifest is written last: its presence means the stage is finished.
@@ -236,17 +236,14 @@ def remember(run: StageRun) -> dict[Path, bytes]:
 
 
 def discard(run: StageRun, before: Mapping[Path, bytes]) -> bool:
-    """Take back what a run wrote that the user's input stopped, but for its log and what it `kept`.
+    """Take back what a run wrote that the user's input stopped, but for its log and what it `kept` or `paid` for.
 
-    False where it has a checkpoint to keep: its folder is then as it was `before`; else nothing is left in it.
+    False where it has a checkpoint to keep: its folder is then as it was `before`; else nothing more is left in it.
     """
-    own = {
-        run.checkpoints,
-        run.paid,
-        run.folder / "lock",
-        run.folder / "wandb",
-    }  # the last may hold what is not sent yet
-    keep = {run.log, run.kept, *own, *before} if run.has_checkpoint else {run.log, run.kept, run.paid}
+    keep = {run.log, run.kept, run.paid}
+    if run.has_checkpoint:
+        unsent = run.folder / "wandb"  # may hold what is not sent yet
+        keep |= {run.checkpoints, run.folder / "lock", unsent, *before}
     for path in run.folder.iterdir():
         if path not in keep:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -78,7 +78,7 @@ def export(
     loaded = load_recipe(recipe, overrides or ())
     folder = Store(runs, loaded)
     (artifact,) = _policies(loaded, folder, [name])
-    if folder.root.resolve() in to.resolve().parents:
+    if folder.root.resolve() in (to.resolve(), *to.resolve().parents):
         raise UserError("lies in the run folder", where=f"--to {to}", remedy="name a folder of its own")
     order = registry.load(registry.EXPORT_ORDER)(to, form, dtype, num_prompts=prompts, push=push)
     registry.load(registry.EXPORT)(artifact, loaded.model, order, _sources(loaded, name), typer.echo)

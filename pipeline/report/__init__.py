@@ -40,7 +40,7 @@ def finish_card(run: StageRun, fragments: Sequence[Mapping[str, Any]]) -> None:
     if not readme.is_file():
         return
     try:
-        whole = finish(readme.read_text("utf-8"), made_from(run.read("inputs.json"), {}), fragments)
+        whole = finish(readme.read_text("utf-8", "replace"), made_from(run.read("inputs.json"), {}), fragments)
         write_atomically(readme, clean(whole))
     except OSError as error:
         raise StageFailed(

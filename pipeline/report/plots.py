@@ -22,6 +22,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 44
 ROOM = 0.06  # of the span, kept free on each side of the points
 MAX_NAME = {WIDE: 34, NARROW: 22, CURVE: 18}
 NAMED = 6  # points of a curve: where there are more, only its ends are named
+PLACED = 40  # names of other points: more have no room, and placing them takes time cubic in their number
 DESCRIBED = 40  # points told in the drawing's description
 
 
@@ -96,7 +97,7 @@ def _svg(fragment: Mapping[str, Any], spots: Sequence[Spot], size: tuple[int, in
         *([_diagonal(spots, across, upright)] if diagonal else []),
         *([_curve(marks)] if joined else []),
         *(piece for spot, mark in zip(spots, marks, strict=True) for piece in _point(spot, mark)),
-        *_names(_named(marks) if joined else marks, marks, inside),
+        *_names(_ends(marks) if joined else marks[:PLACED], marks, inside),
         Markup("</svg>"),
     ]
     return Markup("").join(parts)
@@ -184,7 +185,7 @@ def _point(spot: Spot, mark: Mark) -> Iterator[Markup]:
     yield Markup(f'<circle class="dot" cx="{mark.x:.1f}" cy="{mark.y:.1f}" r="4">') + told + Markup("</circle>")
 
 
-def _named(marks: Sequence[Mark]) -> list[Mark]:
+def _ends(marks: Sequence[Mark]) -> list[Mark]:
     """Of a long curve its ends: the names between them follow from these."""
     return list(marks) if len(marks) <= NAMED else [marks[0], marks[-1]]
 

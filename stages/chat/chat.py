@@ -38,6 +38,68 @@ class Limits:
     seed: int
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What was said; `told` also says where it was cut."""
+
+    text: str
+    ended: bool
+
+    @property
+    def told(self) -> str:
+        return self.text if self.ended else f"{self.text} [...]"
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """All speakers, each with its own history of the same prompts."""
+
+    backbone: Backbone
+    voice: Chat
+    speakers: Sequence[Speaker]
+    opening: Sequence[dict[str, Any]]  # a system turn, or nothing
+    limits: Limits
+
+    def answers(self, prompt: str) -> list[Answer]:
+        """Each speaker's; none is remembered before all have spoken."""
+        found = [self._answer(speaker, prompt) for speaker in self.speakers]
+        for speaker, answer in zip(self.speakers, found, strict=True):
+            speaker.messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer.text}]
+        return found
+
+    def _answer(self, speaker: Speaker, prompt: str) -> Answer:
+        (found,) = generate(
+            self.backbone,
+            speaker.role,
+            self.voice,
+            [self._ids(speaker, prompt)],
+            max_new_tokens=self.limits.max_new_tokens,
+            temperature=self.limits.temperature,
+            seed=self.limits.seed,
+            purpose=f"chat {len(speaker.messages) // 2}",
+        )
+        return Answer(self.voice.decode(found.ids).strip(), found.ended)
+
+    def _ids(self, speaker: Speaker, prompt: str) -> list[int]:
+        return self.voice.prompt_ids([*self.opening, *speaker.messages, {"role": "user", "content": prompt}])
+
+    def too_long(self, prompt: str) -> str:
+        """What to do where the conversation has outgrown what the model was made for; "" where it has not."""
+        with self.backbone.model(self.speakers[0].role) as model:
+            most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        count, room = max(len(self._ids(speaker, prompt)) for speaker in self.speakers), self.limits.max_new_tokens
+        if most is None or count + room <= most:
+            return ""
+        return (
+            f"{count} tokens and an answer of {room} are more than the model's {most}: "
+            "/reset, a shorter prompt, or a lower --max-new-tokens"
+        )
+
+    def reset(self) -> None:
+        for speaker in self.speakers:
+            speaker.messages.clear()
+
+
 def chat(
     candidates: Sequence[Artifact],
     model: ModelConfig,
@@ -61,96 +123,32 @@ def chat(
     opening = [{"role": "system", "content": system}] if system else []
     voice.prompt_ids([*opening, {"role": "user", "content": "?"}])  # a template that takes no system turn says so now
     terminal.say(f"{' | '.join(speaker.name for speaker in speakers)} on {model.model_name_or_path}. {HELP}")
-    _converse(terminal, backbone, voice, speakers, opening, Limits(max_new_tokens, temperature, seed))
+    limits = Limits(max_new_tokens, temperature, seed)
+    _converse(terminal, Conversation(backbone, voice, speakers, opening, limits))
 
 
-def _converse(
-    terminal: Terminal,
-    backbone: Backbone,
-    voice: Chat,
-    speakers: Sequence[Speaker],
-    opening: Sequence[dict[str, Any]],
-    limits: Limits,
-) -> None:
-    turn = 0
+def _converse(terminal: Terminal, conversation: Conversation) -> None:
     for prompt in terminal.prompts():
         if prompt == "/quit":
             return
         if prompt == "/reset":
-            turn = 0
-            for speaker in speakers:
-                speaker.messages.clear()
+            conversation.reset()
             terminal.say("a new conversation")
         elif prompt.startswith("/"):
             terminal.say(f"no such command. {HELP}; a prompt that begins with / takes a space before it")
         else:
-            try:
-                if problem := _too_long(backbone, voice, speakers, opening, prompt, limits):
-                    terminal.say(problem)
-                    continue
-                answers = [_answer(backbone, voice, speaker, opening, prompt, limits, turn) for speaker in speakers]
-            except KeyboardInterrupt:
-                terminal.say("stopped; the conversation is as it was before this prompt")
-                continue
-            turn += 1
-            for speaker, answer in zip(speakers, answers, strict=True):
-                speaker.messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer.text}]
-            terminal.show([answer.told for answer in answers])
+            _take_turn(terminal, conversation, prompt)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What was said; `told` also says where it was cut."""
-
-    text: str
-    ended: bool
-
-    @property
-    def told(self) -> str:
-        return self.text if self.ended else f"{self.text} [...]"
-
-
-def _answer(
-    backbone: Backbone,
-    voice: Chat,
-    speaker: Speaker,
-    opening: Sequence[dict[str, Any]],
-    prompt: str,
-    limits: Limits,
-    turn: int,
-) -> Answer:
-    (found,) = generate(
-        backbone,
-        speaker.role,
-        voice,
-        [_ids(voice, speaker, opening, prompt)],
-        max_new_tokens=limits.max_new_tokens,
-        temperature=limits.temperature,
-        seed=limits.seed,
-        purpose=f"chat {turn}",
-    )
-    return Answer(voice.decode(found.ids).strip(), found.ended)
-
-
-def _ids(voice: Chat, speaker: Speaker, opening: Sequence[dict[str, Any]], prompt: str) -> list[int]:
-    return voice.prompt_ids([*opening, *speaker.messages, {"role": "user", "content": prompt}])
-
-
-def _too_long(
-    backbone: Backbone,
-    voice: Chat,
-    speakers: Sequence[Speaker],
-    opening: Sequence[dict[str, Any]],
-    prompt: str,
-    limits: Limits,
-) -> str:
-    """What to do where a conversation has outgrown what the model was made for; "" where it has not."""
-    with backbone.model(speakers[0].role) as model:
-        most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    count = max(len(_ids(voice, speaker, opening, prompt)) for speaker in speakers)
-    if most is None or count + limits.max_new_tokens <= most:
-        return ""
-    return (
-        f"{count} tokens and an answer of {limits.max_new_tokens} are more than the model's {most}: "
-        "/reset, a shorter prompt, or a lower --max-new-tokens"
-    )
+def _take_turn(terminal: Terminal, conversation: Conversation, prompt: str) -> None:
+    try:
+        if problem := conversation.too_long(prompt):
+            terminal.say(problem)
+            return
+        answers = conversation.answers(prompt)
+    except KeyboardInterrupt:
+        if not terminal.asks:  # nobody is there to ask something else: it stops the command
+            raise
+        terminal.say("stopped; the conversation is as it was before this prompt")
+        return
+    terminal.show([answer.told for answer in answers])

@@ -26,7 +26,7 @@ class Terminal:
     def __init__(self, given: TextIO, shown: TextIO, names: Sequence[str]) -> None:
         self._given, self._names = given, names
         self._console = Console(file=shown, soft_wrap=True, highlight=False, markup=False, emoji=False)
-        self._asks = given.isatty() and shown.isatty()
+        self.asks = given.isatty() and shown.isatty()  # whether a person sits there
         if isinstance(given, io.TextIOWrapper):
             given.reconfigure(errors="replace")  # a byte that is no UTF-8 is a typing mistake, not ours
 
@@ -36,20 +36,22 @@ class Terminal:
             try:
                 line = self._line()
             except KeyboardInterrupt:
+                if not self.asks:
+                    raise
                 self.say("")
                 self.say("/quit or Ctrl-D ends")
                 continue
             if line is None:
                 return
             text = line.rstrip("\r\n")
-            if not self._asks and text.strip():
+            if not self.asks and text.strip():
                 self.say(f"{PROMPT}{text}")
             if text.strip():
                 yield text if text.startswith(" ") else text.strip()
 
     def _line(self) -> str | None:
         """The next line; None at the end."""
-        if not self._asks:
+        if not self.asks:
             return self._given.readline() or None
         with suppress(ImportError):
             import readline  # noqa: F401  # input() then edits and remembers lines

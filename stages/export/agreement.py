@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.contract import Artifact, ModelConfig
 from pipeline.errors import StageFailed
-from stages.export.weights import Written, load_plainly
+from stages.export.weights import Written, generation_config, load_plainly
 from stages.formats.records import Prompt
 from stages.modeling.chat import Chat, load_chat
 
@@ -78,9 +78,10 @@ def compare(
     if written.kind != "gguf":  # which holds its own form of the tokenizer
         _check_tokenizer(written, prompts, ids)
     ours = _of_artifact(artifact, model, chat, ids, max_new_tokens)
-    # A merged model's own settings say where an answer ends; peft's and a GGUF's are the base's.
-    settings = {} if written.kind == "merged" else {"eos_token_id": sorted(chat.stop_ids)}
-    return _held_against(written, ids, ours, {"max_new_tokens": max_new_tokens, **settings})
+    # A merged model's settings go with it. An adapter is read with its base's, which may penalise what was said before
+    # or know another end of a turn: that is the base's doing, and here weights are held against weights.
+    settings = None if written.kind == "merged" else generation_config(chat)
+    return _held_against(written, ids, ours, max_new_tokens, settings)
 
 
 def _of_artifact(
@@ -97,14 +98,16 @@ def _of_artifact(
 
 
 def _held_against(
-    written: Written, ids: Sequence[list[int]], ours: Sequence[list[int]], settings: dict[str, Any]
+    written: Written, ids: Sequence[list[int]], ours: Sequence[list[int]], max_new_tokens: int, settings: Any
 ) -> Agreement:
     import torch
 
     model = load_plainly(written, torch.float32).to("cuda" if torch.cuda.is_available() else "cpu")
+    if settings is not None:
+        model.generation_config = settings
     equal, gaps = 0, []
     for prompt, answer in zip(ids, ours, strict=True):
-        theirs = _answer(model, prompt, settings)
+        theirs = _answer(model, prompt, max_new_tokens)
         if theirs == answer:
             equal += 1
         else:
@@ -127,12 +130,14 @@ def _check_tokenizer(written: Written, prompts: Sequence[Prompt], ids: Sequence[
             )
 
 
-def _answer(model: Any, prompt: list[int], settings: dict[str, Any]) -> list[int]:
+def _answer(model: Any, prompt: list[int], max_new_tokens: int) -> list[int]:
     import torch
 
     ids = torch.tensor([prompt], device=model.device)
     with torch.no_grad():
-        whole = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, **settings)
+        whole = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_new_tokens
+        )
     return [int(token) for token in whole[0, len(prompt) :]]
 
 

@@ -41,12 +41,13 @@ def find(to: Path, dtype: str) -> str:
 def convert(program: str, merged: Written, name: str, dtype: str) -> Written:
     """Replace the merged folder's files by one GGUF, `name`.gguf."""
     file = f"{name}.gguf"
-    scratch = merged.folder / file
-    _call([program, str(merged.folder), "--outfile", str(scratch), "--outtype", OUTTYPES[dtype]])
-    if not scratch.is_file():
+    _call([program, str(merged.folder), "--outfile", str(merged.folder / file), "--outtype", OUTTYPES[dtype]])
+    if not (merged.folder / file).is_file():
         raise StageFailed("wrote no file", where=program, remedy="see what it says when called by hand")
     for path in merged.folder.iterdir():
-        if path.name not in (file, "posttune.json"):
+        if path.is_dir():  # the tokenizer's further chat templates
+            shutil.rmtree(path)
+        elif path.name not in (file, "posttune.json"):
             path.unlink()
     return replace(merged, kind="gguf", file=file)
 

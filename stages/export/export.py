@@ -47,22 +47,23 @@ def export(
     if order.push:
         hub.check_name(order.push)
     program = converter.find(order.to, order.dtype) if order.format == "gguf" else None
-    with _published(order.to) as folder:
+    place = order.to.absolute()  # `.` has no name of its own
+    with _published(place) as folder:
         say(f"{artifact.name}: writing it as {_told(order)}")
         if order.format == "adapter":
             written = weights.write_adapter(artifact, model, folder)
         else:
             written = weights.write_merged(artifact, model, folder, order.dtype)
         if program is not None:
-            written = converter.convert(program, written, order.to.name, order.dtype)
+            written = converter.convert(program, written, place.name, order.dtype)
         prompts = _prompts(sources, order.num_prompts, say)
         found = agreement.compare(artifact, model, written, prompts, order.max_new_tokens)
         for line in found.told():
             say(line)
         found.check()
-        write_card(written, artifact, order.to, found)
+        write_card(written, artifact, place, found)
     say(f"{artifact.name}: exported to {order.to}")
-    for line in written.commands(order.to):
+    for line in written.commands(place):
         say(line)
     if order.push:
         say(f"pushed: {hub.push(order.to, order.push)}")
@@ -92,14 +93,14 @@ def _check_order(artifact: Artifact, order: Order) -> None:
 @contextmanager
 def _published(to: Path) -> Iterator[Path]:
     """A folder beside `to` that takes its name at the end, or goes."""
-    temporary = to.absolute().with_name(f"{to.absolute().name}.tmp-{os.getpid()}")
+    temporary = to.with_name(f"{to.name}.tmp-{os.getpid()}")
     temporary.mkdir()
     try:
         yield temporary
         for path in (*temporary.rglob("*"), temporary):
             _sync(path)
-        temporary.rename(to.absolute())  # over an empty folder, too
-        _sync(to.absolute().parent)
+        temporary.rename(to)  # over an empty folder, too
+        _sync(to.parent)
     except (PosttuneError, KeyboardInterrupt):
         raise
     except Exception as error:  # safetensors and tokenizers wrap what the disk says in their own kinds

@@ -51,7 +51,7 @@ def write_merged(artifact: Artifact, model: ModelConfig, folder: Path, dtype: DT
         assert artifact.path is not None
         whole = _add(whole, artifact.path)
     whole = whole.to(getattr(torch, dtype))
-    whole.generation_config = _generation_config(chat)
+    whole.generation_config = generation_config(chat)
     whole.save_pretrained(str(folder))
     chat.tokenizer.save_pretrained(str(folder))
     _note(folder, {"tuning": "full", "base": base.label, "dtype": dtype, "tokenizer": chat.digest}, artifact)
@@ -119,7 +119,7 @@ def _add(base: Any, adapter: Path) -> Any:
     return model.merge_and_unload()
 
 
-def _generation_config(chat: Chat) -> Any:
+def generation_config(chat: Chat) -> Any:
     """Greedy, and every token that ends a turn ends it: a base model's own often knows the end of text alone."""
     from transformers import GenerationConfig
 

@@ -1,6 +1,7 @@
 """OpenAI messages: {"messages": [{"role", "content"}, ...], "tools"?}. Content may be text or typed parts.
 
-`references`, where a row has them, are all the answers that are right; an audit's cleaned copy keeps several so.
+`references`, where a row has them, are all the answers that are right, the last turn among them whether it is listed
+or not; an audit's cleaned copy keeps several so.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def convert(row: Mapping[str, Any]) -> Instruction:
         return made
     given = rules.listed(row["references"], "references")
     texts = [rules.filled(text, f"references[{i}]") for i, text in enumerate(given)]
-    return replace(made, references=rules.references(texts))
+    last = str(talk[-1]["content"])
+    unlisted = [last] if last and last not in texts else []
+    return replace(made, references=rules.references([*unlisted, *texts]))
 
 
 def is_labelled(row: Mapping[str, Any]) -> bool:

@@ -214,6 +214,9 @@ def test_what_was_paid_for_outlives_attempts_but_not_force_or_the_end(run: Stage
     pay()
     store.forget(run)
     assert store.discard(run, {}) and reply.exists()
+    (run.checkpoints / "step-000001").mkdir(parents=True)
+    (run.checkpoints / "step-000001" / "MANIFEST.json").write_text("{}", "utf-8")
+    assert not store.discard(run, {}) and reply.exists() and run.has_checkpoint
     store.forget(run, forced=True)
     assert not reply.exists()
     pay()

@@ -45,6 +45,7 @@ def made(used: Project) -> Project:
         (["export", "used.yaml", "sft"], "Missing option"),
         (["export", "used.yaml", "sft", "--to", "out"], "posttune run used.yaml sft"),
         (["export", "used.yaml", "base", "--to", "runs/used/x"], "lies in the run folder"),
+        (["export", "used.yaml", "base", "--to", "runs/used"], "lies in the run folder"),
         (["export", "used.yaml", "base", "--to", "out", "--format", "onnx"], "--format"),
     ],
     ids=" ".join,

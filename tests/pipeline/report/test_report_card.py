@@ -69,6 +69,13 @@ def test_readme_gains_digests_settings_and_figures_before_it_is_published(tmp_pa
     assert [path.name for path in run.unpublished.iterdir()] == ["README.md"]
 
 
+def test_readme_is_kept_when_it_is_no_utf_8(tmp_path: Path) -> None:
+    run = run_with(tmp_path / "run", "")
+    (run.unpublished / "README.md").write_bytes("# Modèle\n".encode("latin-1"))
+    report.finish_card(run, [])
+    assert (run.unpublished / "README.md").read_text("utf-8").startswith("# Mod\ufffdle\n\n## Made from\n")
+
+
 def test_readme_is_not_made_up_when_the_stage_wrote_none(tmp_path: Path) -> None:
     run = run_with(tmp_path / "run", None)
     report.finish_card(run, [])

@@ -126,3 +126,10 @@ def test_log_ticks_are_round_and_few() -> None:
 
 def test_scale_is_finite_when_its_ends_are_the_smallest_floats() -> None:
     assert scale(0.0, 5e-324, 10, 20)(5e-324) == 10
+
+
+def test_names_are_left_out_when_there_are_more_points_than_room_for_them() -> None:
+    drawn = plot("judge", fragment(*((f"point {n}", n * 37 % 101, n * 53 % 97) for n in range(90))))
+    for svg in (drawn.wide, drawn.narrow):  # placing 1,000 names took minutes
+        assert len(dots(svg)) == 90 and svg.count('class="label ') == 40
+        assert svg.count("<title>point ") == 90  # each tells its own where a pointer rests

@@ -78,26 +78,38 @@ def test_nothing_that_a_terminal_acts_on_gets_through() -> None:
     assert text.count("\n") == 1 and "⟨U+001B⟩[31m" in text
 
 
-class Impatient(io.StringIO):
-    """Its reader presses Ctrl-C a moment after the first line."""
-
-    def readline(self, size: int = -1, /) -> str:
-        line = super().readline(size)
-        if line.startswith("long"):
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-        return line
-
-
-def test_ctrl_c_stops_an_answer_and_takes_back_its_turn(model: ModelConfig, chat: Chat, sft: Artifact) -> None:
-    out = io.StringIO()
-    talk([sft], model, max_new_tokens=450, given=Impatient("long\n/quit\n"), shown=out)
-    assert "stopped; the conversation is as it was" in out.getvalue()
-    assert "sft: " not in out.getvalue()
+def impatient(line: str) -> str:
+    """The reader presses Ctrl-C a moment after the line `long`."""
+    if line.startswith("long"):
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    return line
 
 
 class Screen(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_ctrl_c_stops_an_answer_and_takes_back_its_turn(
+    model: ModelConfig, sft: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed, out = iter(["long", "/quit"]), Screen()
+    monkeypatch.setattr("builtins.input", lambda prompt: impatient(next(typed)))
+    talk([sft], model, max_new_tokens=450, given=Screen(), shown=out)
+    assert "stopped; the conversation is as it was" in out.getvalue()
+    assert "sft: " not in out.getvalue()
+
+
+class Piped(io.StringIO):
+    def readline(self, size: int = -1, /) -> str:
+        return impatient(super().readline(size))
+
+
+def test_ctrl_c_ends_the_command_where_prompts_are_piped(model: ModelConfig, sft: Artifact) -> None:
+    out = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        talk([sft], model, max_new_tokens=450, given=Piped("long\nnever asked\n"), shown=out)
+    assert "never asked" not in out.getvalue()
 
 
 def test_answers_stand_side_by_side_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

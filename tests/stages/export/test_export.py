@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from tiny_run import BASE, full_model
+from tiny_run import BASE, full_model, lora_model, shake
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.contract import Artifact, DataSource, ModelConfig, Source
 from pipeline.errors import StageFailed, UserError
-from stages.export import agreement, weights
+from stages.export import agreement, converter, weights
 from stages.export.agreement import Agreement
 from stages.export.export import Order, export
 from stages.formats.load import load
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import Chat
+from stages.modeling.publish import publish_policy
 from stages.rollout.generate import generate
 
 ASKED = [[{"role": "user", "content": text}] for text in ("Where is my order?", "a", "thank you", "{}")]
@@ -96,6 +98,33 @@ def test_adapter_export_is_the_artifacts_files_and_answers_through_peft(
     assert any("8 of 8" in line for line in said)
 
 
+def test_adapter_is_held_against_the_artifact_without_its_bases_penalties(
+    loud: ModelConfig, chat: Chat, sources: list[Source], tmp_path: Path
+) -> None:
+    folder = tmp_path / "penalised"
+    shutil.copytree(loud.model_name_or_path, folder)
+    (folder / "generation_config.json").write_text(json.dumps({"repetition_penalty": 5.0, "temperature": 0.7}))
+    model, said = lora_model(folder), list[str]()
+    backbone = open_backbone(model)
+    backbone.load("policy", BASE, trainable=True, seed=1)
+    shake(backbone, "policy", 1)
+    (tmp_path / "sft").mkdir()
+    publish_policy(backbone, "policy", chat, tmp_path / "sft", made_by="sft")
+    export(Artifact("sft", "policy", tmp_path / "sft"), model, Order(tmp_path / "out", "adapter"), sources, said.append)
+    assert any("8 of 8" in line for line in said)
+
+
+def test_export_into_the_working_directory_is_called_after_it(
+    model: ModelConfig, policies: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    said: list[str] = []
+    export(Artifact("sft", "policy", policies[0]), model, Order(Path()), (), said.append)
+    assert (tmp_path / "mine" / "README.md").read_text("utf-8").startswith("# mine\n")
+    assert any(line.startswith(f"serve: transformers serve {tmp_path}/mine") for line in said)
+
+
 def test_export_that_answers_otherwise_is_found(
     model: ModelConfig, policies: list[Path], sources: list[Source], tmp_path: Path
 ) -> None:
@@ -166,6 +195,19 @@ def test_converter_that_fails_leaves_nothing(
     with pytest.raises(StageFailed, match=problem):
         export(BASE, model, Order(tmp_path / "out", "gguf"), (), lambda line: None)
     assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+def test_only_the_gguf_and_its_note_are_left_when_the_tokenizer_has_several_templates(
+    model: ModelConfig, tmp_path: Path
+) -> None:
+    program, folder = tmp_path / "convert", tmp_path / "out"
+    program.write_text('#!/bin/sh\necho > "$3"\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    written = weights.write_merged(BASE, model, folder, "float16")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tools.jinja").write_text("{}")
+    converter.convert(str(program), written, "mine", "float16")
+    assert {path.name for path in folder.iterdir()} == {"mine.gguf", "posttune.json"}
 
 
 def test_name_that_the_hub_would_refuse_is_told_before_any_work(model: ModelConfig, tmp_path: Path) -> None:

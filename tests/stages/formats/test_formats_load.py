@@ -177,6 +177,8 @@ def test_last_answer_becomes_the_reference_when_instructions_serve_as_prompts(tm
     ({"prompt": "Say hi", "answers": ["Hi", "Hi"]}, "Hi"),
     ({"messages": [{"role": "user", "content": "Say hi"}, {"role": "assistant", "content": "Hi"}],
       "references": ["Hi", "Hello"]}, ["Hi", "Hello"]),
+    ({"messages": [{"role": "user", "content": "Say hi"}, {"role": "assistant", "content": "Hi"}],
+      "references": ["Hello"]}, ["Hi", "Hello"]),
 ])  # fmt: skip
 def test_every_right_answer_is_a_reference_when_a_row_has_several(tmp_path, row, reference):
     first = load(source(lines(tmp_path, [row])), "prompt", "all").records[0]
