@@ -2,7 +2,8 @@
 
     runs/<recipe>/recipe.yaml index.json hashes.json report.html
     runs/<recipe>/<stage>/<fingerprint 12>/
-        config.yaml inputs.json state.json metrics.jsonl log.txt checkpoints/ kept/ paid/ output/ report.json manifest.json
+        config.yaml inputs.json state.json metrics.jsonl log.txt checkpoints/ kept/ paid/ output/ report.json
+        manifest.json
     runs/<recipe>/annotation/<stage>-<fingerprint 12>/     what people have sent back
 
 A manifest is written last: its presence means the stage is finished.

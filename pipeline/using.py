@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ from pipeline.errors import UserError, nearest
 from pipeline.graph import Stage, input_fields
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.plan import Step
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
 Overrides = Annotated[
@@ -115,7 +118,7 @@ def _policy(recipe: Recipe, folder: Store, name: str) -> Artifact:
     return Artifact(name, "policy", run.output, run.digest)
 
 
-def _step(recipe: Recipe, folder: Store, name: str) -> Any:
+def _step(recipe: Recipe, folder: Store, name: str) -> Step:
     from pipeline import plan as planning
 
     return planning.plan(recipe, folder, [name])[-1]

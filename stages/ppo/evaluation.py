@@ -22,13 +22,14 @@ from stages.evaluate.answers import (
 from stages.ppo.config import Loop
 from stages.ppo.experience import POLICY, REFERENCE, Models
 
+Figures = dict[str, list[float | None]]  # each figure's value for each question
+
 
 def evaluate(config: Loop, context: Context, models: Models) -> Result:
     """Proxy score, KL, and what a program can check: before and after, with paired intervals."""
     questions = heldout_questions(context.data["data"], models.chat, config.eval_prompts, context.seed)
     if not questions:
         return Result({})
-    start = context.artifact("reference").name
     answers = {
         role: ask(
             models.backbone,
@@ -45,45 +46,47 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
         role: {**_paid(models, questions, given), **measure(questions, given)} for role, given in answers.items()
     }
     kl = kl_to_reference(models.backbone, POLICY, REFERENCE, questions, answers[POLICY], config.temperature)
-    rows = [
-        before_after(name, start, config.algorithm, figures[REFERENCE][name], figures[POLICY][name])
-        for name in figures[POLICY]
-    ]
+    names = (context.artifact("reference").name, config.algorithm)
+    rows = [before_after(name, *names, figures[REFERENCE][name], figures[POLICY][name]) for name in figures[POLICY]]
     rows.append(["KL to the reference (nats an answer)", None, with_interval(mean_interval(kl)), None])
-    gain = difference_interval(figures[POLICY]["proxy score"], figures[REFERENCE]["proxy score"])
-    metrics = {
-        f"heldout/{name.replace(' ', '_')}": mean_interval(values)[0] for name, values in figures[POLICY].items()
-    }
-    metrics |= {
+    note = (
+        f"{len(questions)} held-out prompts, one answer each, sampled at temperature {config.temperature:g}; 95% "
+        "bootstrap intervals. The proxy score is what training raised: it is no proof of quality"
+    )
+    columns = ["held-out figure", *names, "difference"]
+    table = Table(f"Held-out, before and after {config.algorithm}", columns, rows, note)
+    shown = _samples(config, names, questions[: config.num_shown], answers, figures)
+    return Result(_metrics(figures, kl), [table, shown], told(rows))
+
+
+def _metrics(figures: Mapping[str, Figures], kl: Sequence[float]) -> dict[str, float]:
+    own, gain = figures[POLICY], difference_interval(figures[POLICY]["proxy score"], figures[REFERENCE]["proxy score"])
+    return {
+        **{f"heldout/{name.replace(' ', '_')}": mean_interval(values)[0] for name, values in own.items()},
         "heldout/proxy_gain": gain[0],
         "heldout/proxy_gain_low": gain[1],
         "heldout/proxy_gain_high": gain[2],
         "heldout/kl": mean_interval(kl)[0],
     }
-    note = (
-        f"{len(questions)} held-out prompts, one answer each, sampled at temperature {config.temperature:g}; 95% "
-        "bootstrap intervals. The proxy score is what training raised: it is no proof of quality"
-    )
-    shown = [
+
+
+def _samples(
+    config: Loop,
+    names: Sequence[str],
+    questions: Sequence[Question],
+    answers: Mapping[str, Answers],
+    figures: Mapping[str, Figures],
+) -> Samples:
+    rows = [
         {
-            "prompt": q.text,
+            "prompt": question.text,
             "answers": [answers[role].texts[i] for role in (REFERENCE, POLICY)],
             "scores": [figures[role]["proxy score"][i] for role in (REFERENCE, POLICY)],
         }
-        for i, q in enumerate(questions[: config.num_shown])
+        for i, question in enumerate(questions)
     ]
-    summary = told(rows)
-    columns = ["held-out figure", start, config.algorithm, "difference"]
-    return Result(
-        metrics,
-        [
-            Table(f"Held-out, before and after {config.algorithm}", columns, rows, note),
-            Samples(
-                f"Sampled answers before and after {config.algorithm}", columns[1:3], shown, "Scores are the proxy's."
-            ),
-        ],
-        summary,
-    )
+    title = f"Sampled answers before and after {config.algorithm}"
+    return Samples(title, names, rows, "Scores are the proxy's.")
 
 
 def reward_against_kl(history: Sequence[Mapping[str, float]]) -> list[Plot]:
@@ -105,7 +108,7 @@ def reward_against_kl(history: Sequence[Mapping[str, float]]) -> list[Plot]:
     ]
 
 
-def _paid(models: Models, questions: list[Question], answers: Answers) -> dict[str, list[float | None]]:
+def _paid(models: Models, questions: list[Question], answers: Answers) -> Figures:
     """The reward that training raised, and where it has several sources each of them."""
     rewards = replace(models.rewards, known={tuple(question.ids): question for question in questions})
     parts = rewards.parts(models.backbone, answers.sequences(questions))
