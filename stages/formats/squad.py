@@ -6,7 +6,7 @@ Named in a recipe, `squad_questions` asks without the paragraph, and `squad_para
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,17 +78,18 @@ def instruction(asked: Asked, prompt: str) -> Instruction:
             where=asked.field("answers"),
             remedy="leave the question out, or answer it",
         )
-    answers = [rules.filled(text, asked.field(f"answers[{i}]")) for i, text in enumerate(texts)]
+    answers = [rules.filled(text, place) for place, text in texts]
     turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answers[0]}]
     return replace(rules.instruction(asked.row, turns), references=rules.references(answers))
 
 
-def _texts(answers: Any, field: str) -> Sequence[Any]:
-    """The texts of [{"text"}, ...] or, as tables hold it, of {"text": [...]}."""
+def _texts(answers: Any, field: str) -> list[tuple[str, Any]]:
+    """The texts of [{"text"}, ...] or, as tables hold it, of {"text": [...]}, each with its place."""
     if isinstance(answers, Mapping):
-        return rules.listed(rules.need(answers, "text", field), f"{field}.text")
-    given = rules.listed(answers, field)
-    return [rules.need(_object(a, f"{field}[{i}]"), "text", f"{field}[{i}]") for i, a in enumerate(given)]
+        texts = rules.listed(rules.need(answers, "text", field), f"{field}.text")
+        return [(f"{field}.text[{i}]", text) for i, text in enumerate(texts)]
+    places = [(f"{field}[{i}]", given) for i, given in enumerate(rules.listed(answers, field))]
+    return [(f"{place}.text", rules.need(_object(given, place), "text", place)) for place, given in places]
 
 
 def _object(value: Any, field: str) -> Mapping[str, Any]:
