@@ -166,6 +166,8 @@ def test_every_ranked_turn_of_a_tree_is_a_comparison_when_it_has_two_ranks():
     ("squad", {"paragraphs": []}, "paragraphs", "no question in it"),
     ("squad", {"context": "A.", "question": "Q?", "answers": {"text": []}}, "answers", "no answer is given"),
     ("squad", {"paragraphs": [{"context": "A.", "qas": [{"question": ""}]}]}, "paragraphs[0].qas[0].question", "is"),
+    ("squad", {"context": "A.", "question": "Q?", "answers": {"text": ["a", ""]}}, "answers.text[1]", "is empty"),
+    ("squad", {"context": "A.", "question": "Q?", "answers": [{"text": "a"}, {"text": 1}]}, "answers[1].text", "is"),
     ("self_instruct", {"instruction": "Hi", "instances": []}, "instances", "is an empty list"),
     ("self_instruct", {"instruction": "Hi", "instances": [{"input": ""}]}, "instances[0].output", "missing"),
     ("answers", {"prompt": "Hi", "answers": []}, "answers", "is an empty list"),
