@@ -2,8 +2,8 @@
 
 .venv/bin/python bench/candidates.py [--prompts 24] [--max-new-tokens 32] [--rounds 3]
 
-SmolLM2-135M and four fresh adapters of rank 16, each side in processes of its own, turn about. Printed for each round: wall
-seconds with the start of Python, and the peak memory of the largest process; at the end the median ratios. Five
+SmolLM2-135M and four fresh adapters of rank 16, each side in processes of its own, turn about. Printed for each round:
+wall seconds with the start of Python, and the peak memory of the largest process; at the end the median ratios. Five
 processes one after the other need the memory of one; side by side they would need that of all five.
 """
 
