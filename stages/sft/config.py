@@ -24,9 +24,8 @@ class Config(Saving):
     max_steps: int | None = Field(None, gt=0)  # optimizer steps; overrides the epochs
     per_device_train_batch_size: int = Field(4, gt=0)  # rows a forward; raising it costs memory
     gradient_accumulation_steps: int = Field(2, gt=0)  # forwards an optimizer step
-    max_length: int = Field(
-        1024, gt=1
-    )  # tokens a row (TRL's default); a longer conversation is cut at the end, a longer text into several rows
+    # Tokens a row (TRL's default); a longer conversation is cut at its end, a longer text becomes several rows.
+    max_length: int = Field(1024, gt=1)
     packing: bool = False  # an item of a batch is as many rows as fit max_length: steps of more even size
     loss_on: Literal["completion", "assistant"] = "completion"  # the last assistant turn, or all of them
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
