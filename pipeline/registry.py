@@ -53,7 +53,7 @@ CHAT = "stages.chat.chat:chat"
 EXPORT = "stages.export.export:export"
 EXPORT_ORDER = "stages.export.export:Order"
 CHECKPOINT_DAMAGE = "stages.checkpoint.store:damage"
-CHECK_TASK = "stages.evaluate.checks:check_task"
+CHECK_TASK = "stages.evaluate.checks.task:check_task"
 
 
 def find(name: str, *, where: str = "") -> Kind:

@@ -19,7 +19,7 @@ from pipeline.contract import TaskConfig
 from stages.audit.ledger import Add
 from stages.audit.rows import Row, folded, key
 from stages.audit.seen import SIDES, Check, Seen
-from stages.evaluate.labels import label_in
+from stages.evaluate.checks.labels import label_in
 from stages.formats.records import Comparison, Instruction
 from stages.formats.rules import UNNAMED
 

@@ -11,9 +11,8 @@ from pipeline.contract import Table, TaskConfig
 from stages.audit.ledger import Add, Finding
 from stages.audit.rows import Row
 from stages.audit.seen import Settings, SourceCheck
-from stages.evaluate.checks import INVALID, parse
-from stages.evaluate.json_schema import is_valid
-from stages.evaluate.labels import label_in
+from stages.evaluate.checks.json_schema import INVALID, is_valid, parse
+from stages.evaluate.checks.labels import label_in
 from stages.formats.load import best
 from stages.formats.records import Comparison, Instruction, Prompt, Unpaired
 from stages.objectives.shares import wilson

@@ -18,7 +18,7 @@ from pipeline.errors import DataError
 from stages.distill.config import Config
 from stages.distill.report import report
 from stages.distill.rows import Taught, told, write
-from stages.evaluate.checks import check_answer
+from stages.evaluate.checks.task import check_answer
 from stages.formats.load import load
 from stages.formats.records import Prompt
 from stages.modeling.backbone import open_backbone

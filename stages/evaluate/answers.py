@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.contract import Context, Source, TaskConfig
 from pipeline.errors import Interrupted
 from stages.checkpoint.streams import permutation
-from stages.evaluate.checks import check_answer
+from stages.evaluate.checks.task import check_answer
 from stages.formats.load import load
 from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat

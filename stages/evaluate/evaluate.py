@@ -1,8 +1,8 @@
 """Candidates side by side on held-out prompts: was tuning worth it, and against what?
 
-Every candidate answers the same prompts with the same limits, asked in its own way (candidates.py, prompting.py), from
-one load of the shared base. Then: what is measured of the answers (measuring.py), what a call costs (costing.py), what
-tuning broke (forgetting.py), and the verdict (verdict.py).
+Every candidate answers the same prompts with the same limits, asked in its own way (asking/), from one load of the
+shared base. Then: what is measured of the answers (measuring/, checks/), what tuning broke (measuring/forgetting.py),
+what a call costs (cost/), and the verdict (verdict/).
 
 Alone: `posttune run recipes/quickstart.yaml evaluate`
 """
@@ -15,16 +15,16 @@ from collections.abc import Mapping, Sequence
 from pipeline.contract import Context, Result
 from pipeline.errors import DataError
 from stages.evaluate.answers import Answers, Question, heldout_questions
-from stages.evaluate.asking import Desk, ask_all, load_policies, role_of, said_of
-from stages.evaluate.candidates import Candidate, candidates
+from stages.evaluate.asking.candidates import Candidate, candidates
+from stages.evaluate.asking.desk import Desk, ask_all, load_policies, role_of, said_of
+from stages.evaluate.asking.prompting import gather
 from stages.evaluate.config import Config
-from stages.evaluate.costing import costs_of
-from stages.evaluate.forgetting import Forgetting, forgetting
-from stages.evaluate.measuring import measured
-from stages.evaluate.primary import Figures
-from stages.evaluate.prompting import gather
+from stages.evaluate.cost.costs import costs_of
+from stages.evaluate.measuring.forgetting import Forgetting, forgetting
+from stages.evaluate.measuring.measuring import measured
+from stages.evaluate.measuring.reward_models import load_reward_models
 from stages.evaluate.report import Evaluation, report
-from stages.evaluate.reward_models import load_reward_models
+from stages.evaluate.verdict.primary import Figures
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import load_chat
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from pipeline.contract import Fragment, Plot, Result, Samples, Table, Verdict
 from stages.evaluate.answers import Answers, Question, difference_interval, mean_interval, with_interval
-from stages.evaluate.candidates import Candidate
+from stages.evaluate.asking.candidates import Candidate
+from stages.evaluate.checks.labels import WHOLE, Labels, confusion, read_labels
 from stages.evaluate.config import Config
-from stages.evaluate.contest import Contender, hold
-from stages.evaluate.cost import cost_table, quality_against_cost
-from stages.evaluate.costing import Costs
-from stages.evaluate.forgetting import Forgetting
-from stages.evaluate.labels import WHOLE, Labels, confusion, read_labels
-from stages.evaluate.measuring import Measured
-from stages.evaluate.primary import PROXY, Figures, choose_primary
-from stages.evaluate.verdict import verdict
-from stages.evaluate.win_rates import win_rate_table
+from stages.evaluate.cost.calls import cost_table, quality_against_cost
+from stages.evaluate.cost.costs import Costs
+from stages.evaluate.measuring.forgetting import Forgetting
+from stages.evaluate.measuring.measuring import Measured
+from stages.evaluate.verdict.contest import Contender, hold
+from stages.evaluate.verdict.primary import PROXY, Figures, choose_primary
+from stages.evaluate.verdict.verdict import verdict
+from stages.evaluate.verdict.win_rates import win_rate_table
 from stages.objectives.classification import macro_f1_interval
 
 FIELD = "field/"  # how the figures of a JSON answer's single fields begin: they have a table of their own

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from pipeline.contract import Artifact, Context, LoraConfig, ModelConfig
+from pipeline.contract import Artifact, Context, LoraConfig, ModelConfig, Result, Table
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
@@ -81,6 +81,12 @@ def make_context(
         say=log.said.append,
         **({"should_stop": stop_at(stop)} if stop else {}),
     )
+
+
+def titled(result: Result, title: str) -> Table:
+    """The one table of that title."""
+    (found,) = [f for f in result.fragments if isinstance(f, Table) and f.title == title]
+    return found
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fake_openai import Answer, said, serving
-from tiny_run import Log, make_context, write_rows
+from tiny_run import Log, make_context, titled, write_rows
 
 from pipeline.contract import (
     Artifact,
@@ -25,7 +25,7 @@ from pipeline.contract import (
     Verdict,
 )
 from stages import evaluate
-from stages.evaluate.judge import FIGURE
+from stages.evaluate.measuring.judge import FIGURE
 
 TASK = TaskConfig(label_set=("yes", "no"), checks=("rouge",))
 FIELDS = TaskConfig(labels={"kind": ("a", "b")}, checks=("fields",))
@@ -61,11 +61,6 @@ def run(context: Context, **changes: Any) -> tuple[Result, list[dict[str, Any]]]
 def plain(context: Context) -> Context:
     """Without `general`."""
     return replace(context, data={"data": context.data["data"]})
-
-
-def titled(result: Result, title: str) -> Table:
-    (found,) = [f for f in result.fragments if isinstance(f, Table) and f.title == title]
-    return found
 
 
 def column(table: Table, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import make_context, write_rows
+from tiny_run import make_context, titled, write_rows
 
 from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, Table, TaskConfig
 from pipeline.errors import DataError, Interrupted
@@ -40,11 +40,6 @@ def context(model: ModelConfig, policies: list[Path], reward: Path, rows: dict[s
 @pytest.fixture
 def result(context: Context) -> Result:
     return evaluate.run(evaluate.Config(candidates=("base",), data="rows", max_new_tokens=5, batch_size=5), context)
-
-
-def titled(result: Result, title: str) -> Table:
-    (found,) = [f for f in result.fragments if isinstance(f, Table) and f.title == title]
-    return found
 
 
 def cell(table: Any, figure: str, column: str) -> str:

@@ -1,0 +1,1 @@
+"""Who answers, what they are asked, and the answers of policies and servers."""

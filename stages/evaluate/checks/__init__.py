@@ -1,0 +1,1 @@
+"""What a program can say of one answer, and whether questions hold what it needs for that."""

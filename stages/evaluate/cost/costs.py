@@ -1,0 +1,45 @@
+"""What each candidate's calls and training cost: tokens counted, speed measured here, prices of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stages.evaluate.answers import Answers
+from stages.evaluate.asking.candidates import Candidate
+from stages.evaluate.asking.desk import Desk, prompts_of, role_of
+from stages.evaluate.cost.calls import CallCost, call_cost, price_of, training_cost
+from stages.evaluate.cost.speed import Speed, measure_speed
+
+
+@dataclass(frozen=True)
+class Costs:
+    """By candidate; whoever is missing has no such figure."""
+
+    calls: dict[str, CallCost] = field(default_factory=dict)
+    speeds: dict[str, Speed] = field(default_factory=dict)
+    training: dict[str, float] = field(default_factory=dict)
+
+
+def costs_of(desk: Desk, compared: Sequence[Candidate], answers: Mapping[str, Answers]) -> Costs:
+    """Everybody's. A server's calls are counted in its own tokens and not timed: others ask it too."""
+    found = Costs()
+    with desk.context.progress("timing", len(compared)) as advance:
+        for candidate in compared:
+            _add(found, desk, candidate, answers[candidate.name])
+            advance(1)
+    return found
+
+
+def _add(found: Costs, desk: Desk, candidate: Candidate, own: Answers) -> None:
+    name, price = candidate.name, price_of(desk.config.prices, candidate.name)
+    if candidate.policy is not None:
+        prompts = prompts_of(desk, candidate)
+        role, limit = role_of(candidate), desk.config.max_new_tokens
+        found.speeds[name] = measure_speed(desk.backbone, role, desk.chat, prompts, limit)
+        if candidate.policy.seconds and (paid := training_cost(candidate.policy.seconds, price)) is not None:
+            found.training[name] = paid
+    asked = [count for count in own.num_prompt_tokens if count is not None]
+    written = [count for count in own.num_new_tokens if count is not None]
+    if asked and written:
+        found.calls[name] = call_cost(asked, written, found.speeds.get(name), price)

@@ -1,0 +1,1 @@
+"""Whether it was worth it: the figure, the comparisons, the sentences."""
