@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.contract import ROWS, Context
 from stages.distill.config import Config
-from stages.formats.records import Prompt
+from stages.formats.records import Prompt, under_system
 from stages.rollout.generate import Completion
 
 
@@ -23,11 +23,8 @@ class Taught:
 
 
 def told(prompt: Prompt, system: str) -> Prompt:
-    """What the teacher reads: `system` above the prompt's own system turn, as `evaluate` asks with a system prompt."""
-    first, *rest = prompt.prompt
-    if first["role"] == "system":
-        return replace(prompt, prompt=({**first, "content": f"{system}\n\n{first['content']}"}, *rest))
-    return replace(prompt, prompt=({"role": "system", "content": system}, first, *rest))
+    """What the teacher reads, asked as `evaluate` asks with a system prompt."""
+    return replace(prompt, prompt=tuple(under_system(prompt.prompt, system)))
 
 
 def write(context: Context, taught: Sequence[Taught]) -> None:

@@ -17,13 +17,13 @@ from stages.dpo.config import Config
 from stages.dpo.data import Pair, both_sides
 from stages.dpo.reference import REFERENCE
 from stages.evaluate.answers import (
+    as_lines,
     ask,
     before_after,
     heldout_questions,
     kl_to_reference,
     mean_interval,
     measure,
-    told,
     with_interval,
 )
 from stages.modeling.backbone import Backbone, open_backbone
@@ -58,7 +58,7 @@ def evaluate(config: Config, context: Context, chat: Chat, pairs: list[Pair], al
         raised = [list(alarm) for alarm in alarms.items()]
         fragments.insert(0, Table("Alarms of this run", ["alarm", "diagnosis"], raised))
     summary = verdict(metrics["heldout/margin"], metrics["heldout/chosen_logprob_change"])
-    return Result(metrics, fragments, [summary, *told(rows)])
+    return Result(metrics, fragments, [summary, *as_lines(rows)])
 
 
 def _on_pairs(config: Config, backbone: Backbone, pairs: list[Pair]) -> Found:
@@ -93,7 +93,7 @@ def _on_greedy_answers(config: Config, context: Context, backbone: Backbone, cha
         measure(questions, ask(backbone, role, chat, questions, context, max_new_tokens=config.max_new_tokens))
         for role in (REFERENCE, TUNED)
     )
-    rows = [before_after(name, context.artifact("reference").name, "dpo", old[name], new[name]) for name in new]
+    rows = [before_after(name, old[name], new[name]) for name in new]
     return rows, {f"heldout/{name}": mean_interval(values)[0] for name, values in new.items()}
 
 
@@ -108,8 +108,7 @@ def _on_sampled_answers(config: Config, context: Context, backbone: Backbone, ch
         for role in (REFERENCE, TUNED)
     )
     old, new = measure(questions, before), measure(questions, after)
-    start = context.artifact("reference").name
-    rows = [before_after(f"{name}, sampled", start, "dpo", old[name], new[name]) for name in ("length", "ended")]
+    rows = [before_after(f"{name}, sampled", old[name], new[name]) for name in ("length", "ended")]
     kl = mean_interval(kl_to_reference(backbone, TUNED, REFERENCE, questions, after))
     own, other = (_logprobs(backbone, role, after.sequences(questions)) for role in (TUNED, REFERENCE))
     by_length = correlation(own - other, [float(len(completion.ids)) for completion in after.completions])

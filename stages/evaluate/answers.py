@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 from pipeline.contract import Context, Source, TaskConfig
@@ -18,6 +19,8 @@ from stages.objectives.comparisons import difference, interval
 from stages.rollout.generate import BATCH, Completion, generate
 from stages.rollout.score import in_batches, token_kl
 from stages.rollout.sequences import Sequences
+
+Figures = dict[str, list[float | None]]  # a figure's value for each question; None: the question has no such figure
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,10 @@ def read_as_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def heldout_questions(sources: Sequence[Source], chat: Chat, limit: int | None, seed: int) -> list[Question]:
-    """The held-out prompts of all sources, each prompt once; `limit` picks that many at random by the seed."""
+    """The held-out prompts of all sources; `limit` picks that many at random by the seed.
+
+    Each prompt once: as the first source has it, but for one that has a reference where that has none.
+    """
     if limit == 0:
         return []
     found: dict[str, Question] = {}
@@ -74,7 +80,7 @@ def heldout_questions(sources: Sequence[Source], chat: Chat, limit: int | None, 
             ids = chat.prompt_ids(record.prompt)
             question = Question(record.id, record.prompt, ids, record.reference, source.task, record.documents)
             known = found.get(record.prompt_key)
-            if known is None or known.reference is None:
+            if known is None or (known.reference is None and question.reference is not None):
                 found[record.prompt_key] = question
     questions = list(found.values())
     if limit is None or limit >= len(questions):
@@ -149,14 +155,19 @@ def kl_to_reference(
     return [float(kl) for kl in kl_BR.sum(1)]
 
 
-def measure(questions: Sequence[Question], answers: Answers) -> dict[str, list[float | None]]:
+def measure(questions: Sequence[Question], answers: Answers) -> Figures:
     """Each check's result per question (None where a question has no such check), with length and whether it ended."""
     checked = [question.check(text) for question, text in zip(questions, answers.texts, strict=True)]
     names = sorted({name for result in checked for name in result}, key=lambda name: (name != "valid_json", name))
-    figures: dict[str, list[float | None]] = {name: [result.get(name) for result in checked] for name in names}
+    figures: Figures = {name: [result.get(name) for result in checked] for name in names}
     figures["length"] = [float(len(c.ids)) for c in answers.completions]
     figures["ended"] = [float(c.ended) for c in answers.completions]
     return figures
+
+
+def mean(values: Sequence[float | None]) -> float:
+    """Over the questions that have the figure."""
+    return fmean(value for value in values if value is not None)
 
 
 def mean_interval(values: Sequence[float | None]) -> tuple[float, float, float]:
@@ -173,13 +184,11 @@ def difference_interval(values: Sequence[float | None], baseline: Sequence[float
 
 def with_interval(triple: tuple[float, float, float]) -> str:
     """`0.953 [0.906, 0.984]`."""
-    mean, low, high = triple
-    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+    middle, low, high = triple
+    return f"{middle:.3g} [{low:.3g}, {high:.3g}]"
 
 
-def before_after(
-    name: str, before: str, after: str, old: Sequence[float | None], new: Sequence[float | None]
-) -> list[str | float | None]:
+def before_after(name: str, old: Sequence[float | None], new: Sequence[float | None]) -> list[str | float | None]:
     """A table row: the figure of both models with intervals, and the paired difference."""
     return [
         name,
@@ -189,7 +198,7 @@ def before_after(
     ]
 
 
-def told(rows: Sequence[Sequence[str | float | None]]) -> list[str]:
+def as_lines(rows: Sequence[Sequence[str | float | None]]) -> list[str]:
     """`before_after` rows as lines for the terminal; a figure of the tuned model alone has no arrow."""
     lines = []
     for name, before, after, change in rows:

@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.contract import Context, Result
 from pipeline.errors import DataError
-from stages.evaluate.answers import Answers, Question, heldout_questions
+from stages.evaluate.answers import Answers, Figures, Question, heldout_questions
 from stages.evaluate.asking.candidates import Candidate, candidates
-from stages.evaluate.asking.desk import Desk, ask_all, load_policies, role_of, said_of
+from stages.evaluate.asking.desk import Desk, ask_all, load_policies, role_of, said_of, write_prompts
 from stages.evaluate.asking.prompting import gather
 from stages.evaluate.config import Config
 from stages.evaluate.cost.costs import costs_of
-from stages.evaluate.measuring.forgetting import Forgetting, forgetting
-from stages.evaluate.measuring.measuring import measured
+from stages.evaluate.measuring.forgetting import Forgetting, Texts, forgetting, general_texts
+from stages.evaluate.measuring.measuring import figures_to_come, measured
 from stages.evaluate.measuring.reward_models import load_reward_models
 from stages.evaluate.report import Evaluation, report
-from stages.evaluate.verdict.primary import Figures
+from stages.evaluate.verdict.primary import check_primary
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import load_chat
 
@@ -38,32 +38,36 @@ def run(config: Config, context: Context) -> Result:
     if not questions:
         raise DataError("there are no held-out prompts", where="evaluate.data", remedy="raise heldout_fraction")
     compared = candidates(config, context)
-    material = gather(config, context, questions)
+    if config.primary is not None:
+        check_primary(config.primary, figures_to_come(config, context, compared, questions))
+    material, general = gather(config, context, questions), general_texts(context, chat)
     backbone = open_backbone(context.model)
     load_policies(backbone, compared)
     judges = load_reward_models(context, backbone, chat)
 
     desk = Desk(config, context, backbone, chat, questions, material)
-    answers, silent = ask_all(desk, compared, judges[0] if judges else None)
+    prompts = write_prompts(desk, compared)
+    answers, silent = ask_all(desk, compared, prompts, judges[0] if judges else None)
     compared = [candidate for candidate in compared if candidate.name in answers]
     found = measured(desk, compared, answers, judges)
     _save(context, questions, answers, found.figures)
-    costs = costs_of(desk, compared, answers)
-    forgotten = _forgotten(desk, compared, answers)
+    costs = costs_of(desk, compared, prompts, answers)
+    forgotten = _forgotten(desk, compared, answers, general)
     reference = next((artifact.name for artifact in context.inputs.get("reference", ())), None)
     return report(config, Evaluation(questions, compared, answers, found, costs, forgotten, reference, said_of(silent)))
 
 
-def _forgotten(desk: Desk, compared: Sequence[Candidate], answers: Mapping[str, Answers]) -> Forgetting:
-    """What the plain candidates make of `general`; nothing where the recipe names none."""
-    if not desk.context.data.get("general"):
-        return Forgetting([], [], {})
+def _forgotten(
+    desk: Desk, compared: Sequence[Candidate], answers: Mapping[str, Answers], general: Sequence[Texts]
+) -> Forgetting:
+    """What the plain candidates make of `general`."""
     plain = [candidate for candidate in compared if candidate.is_plain]
     return forgetting(
         desk.backbone,
         desk.chat,
         desk.context,
         desk.config,
+        general,
         roles={candidate.name: role_of(candidate) for candidate in plain},
         own={candidate.name: answers[candidate.name].sequences(desk.questions) for candidate in plain},
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.contract import Fragment, Plot, Result, Samples, Table, Verdict
-from stages.evaluate.answers import Answers, Question, difference_interval, mean_interval, with_interval
+from stages.evaluate.answers import Answers, Figures, Question, difference_interval, mean, mean_interval, with_interval
 from stages.evaluate.asking.candidates import Candidate
 from stages.evaluate.checks.labels import WHOLE, Labels, confusion, read_labels
 from stages.evaluate.config import Config
@@ -15,8 +15,8 @@ from stages.evaluate.cost.costs import Costs
 from stages.evaluate.measuring.forgetting import Forgetting
 from stages.evaluate.measuring.measuring import Measured
 from stages.evaluate.verdict.contest import Contender, hold
-from stages.evaluate.verdict.primary import PROXY, Figures, choose_primary
-from stages.evaluate.verdict.verdict import verdict
+from stages.evaluate.verdict.primary import PROXY, choose_primary
+from stages.evaluate.verdict.verdict import no_verdict, verdict
 from stages.evaluate.verdict.win_rates import win_rate_table
 from stages.objectives.classification import macro_f1_interval
 
@@ -50,7 +50,7 @@ def report(config: Config, found: Evaluation) -> Result:
     decided = _verdict(config, found)
     extra = [*([judged] if judged else []), *found.measured.tables, *labelled, *found.forgotten.tables]
     fragments: list[Fragment] = [*decided, *tables, *extra, _samples(config, found)]
-    metrics = {f"{_key(name)}/{_key(m)}": mean_interval(own[m])[0] for name, own in figures.items() for m in own}
+    metrics = {f"{_key(name)}/{_key(m)}": mean(own[m]) for name, own in figures.items() for m in own}
     metrics |= {_key(name): value for name, value in (controlled | macro | found.forgotten.metrics).items()}
     said = [line for fragment in decided if isinstance(fragment, Verdict) for line in fragment.sentences]
     return Result(metrics, fragments, [*said, "", *_aligned(tables[0])])
@@ -71,19 +71,23 @@ def _verdict(config: Config, found: Evaluation) -> list[Verdict | Table | Plot]:
         )
         for candidate in found.compared
     ]
-    costs = found.costs
-    decided = verdict(
-        found.figures,
-        contenders,
-        config.primary,
-        costs=costs.calls,
-        training_costs=costs.training,
-        warnings=found.forgotten.warnings,
-    )
-    primary = choose_primary(found.figures, config.primary)
-    against = hold(found.figures, contenders, primary).best_untuned if primary else None
-    table = cost_table(costs.calls, costs.speeds, costs.training, against)
-    return [*decided, *([quality_against_cost(found.figures, primary, costs.calls)] if primary else []), table]
+    costs, primary = found.costs, choose_primary(found.figures, config.primary)
+    if primary is None:
+        table = cost_table(costs.calls, costs.speeds, costs.training)
+        return [no_verdict(config.primary, found.forgotten.warnings), table]
+    contest = hold(found.figures, contenders, primary)
+    return [
+        *verdict(
+            contest,
+            contenders,
+            found.figures,
+            costs=costs.calls,
+            training_costs=costs.training,
+            warnings=found.forgotten.warnings,
+        ),
+        quality_against_cost(found.figures, primary, costs.calls),
+        cost_table(costs.calls, costs.speeds, costs.training, contest.best_untuned),
+    ]
 
 
 def _tables(config: Config, found: Evaluation) -> list[Table]:

@@ -49,6 +49,14 @@ def opening(messages: Sequence[Message]) -> Sequence[Message]:
     return messages[: first + 1]
 
 
+def under_system(messages: Sequence[Message], system: str) -> list[Message]:
+    """The conversation with `system` above its own system turn, an empty line between them."""
+    first, *rest = messages
+    if first["role"] != "system":
+        return [{"role": "system", "content": system}, *messages]
+    return [{**first, "content": f"{system}\n\n{first['content']}" if first["content"] else system}, *rest]
+
+
 class _Prompted:
     """What records with a `prompt` share."""
 

@@ -21,9 +21,7 @@ class Config(StageConfig):
     task_files: Annotated[Names | None, Input(records="any")] = None  # data sources that are folders of its YAML files
     num_fewshot: int | None = Field(None, ge=0)  # left out: as each task says
     limit: int | None = Field(None, gt=0)  # documents a task, the first ones; for a trial, never for a figure
-    apply_chat_template: bool = (
-        True  # ask as a chat: what the candidates were tuned on; lm-eval's own default is not to
-    )
+    apply_chat_template: bool = True  # ask as a chat, as the candidates were tuned; lm-eval's own default is not to
     batch_size: int = Field(8, gt=0)  # more are faster on a GPU, and take memory
 
     def foreign_code(self) -> Mapping[str, str]:

@@ -14,11 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.contract import Artifact, Context, Result, Source, Table
+from pipeline.contract import Context, Result, Source, Table
 from pipeline.errors import DataError, RecipeError, StageFailed, first_line, nearest
 from stages.harness.config import Config
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import load_chat
+from stages.modeling.roles import role_of_artifact
 
 Measured = Mapping[str, tuple[float, float | None]]  # "task/metric" -> value and standard error
 
@@ -34,19 +35,14 @@ def run(config: Config, context: Context) -> Result:
     candidates = context.inputs["candidates"]
     for candidate in candidates:
         chat.check_same(candidate)
-        backbone.load(_role(candidate), candidate)
+        backbone.load(role_of_artifact(candidate), candidate)
     found: dict[str, Measured] = {}
     with context.progress("lm-eval", len(candidates)) as advance:
         for candidate in candidates:
-            with backbone.model(_role(candidate)) as model, backbone.products():
+            with backbone.model(role_of_artifact(candidate)) as model, backbone.products():
                 found[candidate.name] = _measure(model, chat.tokenizer, config, manager, context.seed)
             advance(1)
     return _result(config, found)
-
-
-def _role(artifact: Artifact) -> str:
-    """Adapter names may hold no dots, stage names may."""
-    return "candidate_" + artifact.name.replace(".", "_")
 
 
 def _find_tasks(config: Config, sources: Sequence[Source]) -> Any:

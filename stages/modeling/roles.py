@@ -29,6 +29,11 @@ LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_sc
 MAX_LEAK = 0.01  # of the largest hidden state. Rows that see themselves alone differ by 0; experts in bfloat16 by less
 
 
+def role_of_artifact(artifact: Artifact) -> str:
+    """A role for an artifact of any name: an adapter's may hold no dot, a stage's may, and neither has a slash."""
+    return "candidate_" + artifact.name.replace(".", "/")
+
+
 class Backbone(ABC):
     """Roles, and what each can do. Hidden states are [M, D], all tokens of a forward, in the weights' dtype."""
 

@@ -16,7 +16,7 @@ from stages.evaluate.answers import (
     kl_to_reference,
     mean_interval,
     measure,
-    told,
+    as_lines,
     with_interval,
 )
 from stages.ppo.config import Loop
@@ -47,7 +47,7 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
     }
     kl = kl_to_reference(models.backbone, POLICY, REFERENCE, questions, answers[POLICY], config.temperature)
     names = (context.artifact("reference").name, config.algorithm)
-    rows = [before_after(name, *names, figures[REFERENCE][name], figures[POLICY][name]) for name in figures[POLICY]]
+    rows = [before_after(name, figures[REFERENCE][name], figures[POLICY][name]) for name in figures[POLICY]]
     rows.append(["KL to the reference (nats an answer)", None, with_interval(mean_interval(kl)), None])
     note = (
         f"{len(questions)} held-out prompts, one answer each, sampled at temperature {config.temperature:g}; 95% "
@@ -56,7 +56,7 @@ def evaluate(config: Loop, context: Context, models: Models) -> Result:
     columns = ["held-out figure", *names, "difference"]
     table = Table(f"Held-out, before and after {config.algorithm}", columns, rows, note)
     shown = _samples(config, names, questions[: config.num_shown], answers, figures)
-    return Result(_metrics(figures, kl), [table, shown], told(rows))
+    return Result(_metrics(figures, kl), [table, shown], as_lines(rows))
 
 
 def _metrics(figures: Mapping[str, Figures], kl: Sequence[float]) -> dict[str, float]:

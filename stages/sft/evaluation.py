@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.contract import Artifact, Context, Result, Source, Table
 from pipeline.errors import DataError
-from stages.evaluate.answers import ask, before_after, heldout_questions, measure, told, with_interval
+from stages.evaluate.answers import as_lines, ask, before_after, heldout_questions, measure, with_interval
 from stages.formats.inputs import read_sources
 from stages.formats.records import Instruction, Text
 from stages.modeling.backbone import Backbone, open_backbone
@@ -57,7 +57,7 @@ def evaluate(config: Config, context: Context, chat: Chat, heldout: Heldout, cou
     metrics, notes = dict(counts), []
     if len(heldout.answers):
         old, new = (_answer_nll(backbone, role, heldout.answers) for role in ("input", "tuned"))
-        lines.append(before_after("loss (nats a token)", start.name, "tuned", old, new))
+        lines.append(before_after("loss (nats a token)", old, new))
         metrics |= {"heldout/loss": sum(new) / len(new), "heldout/input_loss": sum(old) / len(old)}
         notes.append(f"{len(heldout.answers)} held-out rows")
     if len(heldout.texts):
@@ -73,12 +73,12 @@ def evaluate(config: Config, context: Context, chat: Chat, heldout: Heldout, cou
             for role in ("input", "tuned")
         )
         for name in after:
-            lines.append(before_after(name, start.name, "tuned", before[name], after[name]))
+            lines.append(before_after(name, before[name], after[name]))
             known = [v for v in after[name] if v is not None]
             metrics[f"heldout/{name}"] = sum(known) / len(known)
     columns = ["held-out figure", start.name, "tuned", "difference"]
     note = f"{', '.join(notes)}, {len(questions)} prompts answered greedily; 95% bootstrap intervals"
-    return Result(metrics, [Table("Held-out, before and after sft", columns, lines, note)], told(lines))
+    return Result(metrics, [Table("Held-out, before and after sft", columns, lines, note)], as_lines(lines))
 
 
 def _answers(chat: Chat, rows: Sequence[Instruction], max_length: int) -> Sequences:

@@ -39,6 +39,7 @@ def candidates(config: Config, context: Context) -> list[Candidate]:
                 remedy="name one: reward: rm",
             )
     _check_names(found)
+    _check_prices(config, found)
     return found
 
 
@@ -68,3 +69,11 @@ def _check_names(found: Sequence[Candidate]) -> None:
             where="evaluate.candidates",
             remedy="name each once, give their folders different names, and no baseline the name of a candidate",
         )
+
+
+def _check_prices(config: Config, found: Sequence[Candidate]) -> None:
+    """A price for nobody would go unread, and its candidate would get the default one."""
+    known = ["default", *(candidate.name for candidate in found)]
+    for name in config.prices:
+        if name not in known:
+            raise RecipeError(f"no candidate is called '{name}'", where="evaluate.prices", remedy=nearest(name, known))

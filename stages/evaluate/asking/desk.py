@@ -19,8 +19,11 @@ from stages.evaluate.measuring.reward_models import RewardModel
 from stages.formats.records import Message
 from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
+from stages.modeling.roles import role_of_artifact
 from stages.rollout.generate import Completion
 from stages.rollout.sequences import Sequences
+
+Prompts = list[list[int]]  # ids, for each question
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ def paid(context: Context) -> Path | None:
 
 
 def role_of(candidate: Candidate) -> str:
-    """The backbone's name for the policy that answers, one for all ways of asking it. Adapter names hold no dots."""
+    """The backbone's name for the policy that answers, one for all ways of asking it."""
     assert candidate.policy is not None, "a server's model is not on the backbone"
-    return "candidate_" + candidate.policy.name.replace(".", "_")
+    return role_of_artifact(candidate.policy)
 
 
 def load_policies(backbone: Backbone, candidates: Sequence[Candidate]) -> None:
@@ -54,10 +57,9 @@ def load_policies(backbone: Backbone, candidates: Sequence[Candidate]) -> None:
 
 
 def ask_all(
-    desk: Desk, candidates: Sequence[Candidate], proxy: RewardModel | None
+    desk: Desk, candidates: Sequence[Candidate], prompts: Mapping[str, Prompts], proxy: RewardModel | None
 ) -> tuple[dict[str, Answers], dict[str, str]]:
     """Each candidate's answers by its name; and why a server's are missing, which costs the others nothing."""
-    prompts = {c.name: prompts_of(desk, c) for c in candidates if c.policy is not None}
     answers: dict[str, Answers] = {}
     silent: dict[str, str] = {}
     for candidate in candidates:
@@ -72,8 +74,13 @@ def ask_all(
     return answers, silent
 
 
-def prompts_of(desk: Desk, candidate: Candidate) -> list[list[int]]:
-    """What the candidate's policy reads for each question; ModelError where the model was made for less."""
+def write_prompts(desk: Desk, candidates: Sequence[Candidate]) -> dict[str, Prompts]:
+    """What every policy reads, by its candidate's name; a server makes its own of the conversations."""
+    return {candidate.name: _prompts_of(desk, candidate) for candidate in candidates if candidate.policy is not None}
+
+
+def _prompts_of(desk: Desk, candidate: Candidate) -> Prompts:
+    """ModelError where the model was made for shorter ones."""
     if candidate.is_plain:
         prompts = [question.ids for question in desk.questions]
     else:
@@ -102,7 +109,7 @@ def _context_length(desk: Desk, candidate: Candidate) -> int | None:
     return int(room) if room else None
 
 
-def _ask_policy(desk: Desk, candidate: Candidate, prompts: list[list[int]], proxy: RewardModel | None) -> Answers:
+def _ask_policy(desk: Desk, candidate: Candidate, prompts: Prompts, proxy: RewardModel | None) -> Answers:
     number, config = candidate.way.best_of, desk.config
     drawn = ask_prompts(
         desk.backbone,

@@ -22,7 +22,7 @@ from stages.evaluate.asking.passages import Library
 from stages.evaluate.asking.search import Index
 from stages.evaluate.config import Baseline, Config
 from stages.formats.inputs import read_input
-from stages.formats.records import Document, Instruction, Message
+from stages.formats.records import Document, Instruction, Message, under_system
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -50,14 +50,14 @@ class Material:
 
     def messages(self, question: Question, way: Baseline) -> list[Message]:
         """The conversation that is sent for this question."""
-        own = [dict(message) for message in question.messages]
-        system = [own.pop(0)["content"]] if own and own[0]["role"] == "system" else []
-        given = [text for text in (way.system, *system) if text]
+        turns = [dict(message) for message in question.messages]
+        turns = under_system(turns, way.system) if way.system else turns
+        if passages := self._library.find(_last_words(turns), way.num_passages) if way.num_passages else []:
+            last = next(i for i in reversed(range(len(turns))) if turns[i]["role"] == "user")
+            turns[last]["content"] = "\n\n".join([*(p.shown for p in passages), turns[last]["content"]])
         shown = [turn for example in self._picked(question, way) for turn in _turns(example)]
-        if passages := self._library.find(_last_words(own), way.num_passages) if way.num_passages else []:
-            last = next(i for i in reversed(range(len(own))) if own[i]["role"] == "user")
-            own[last]["content"] = "\n\n".join([*(p.shown for p in passages), own[last]["content"]])
-        return [*([{"role": "system", "content": "\n\n".join(given)}] if given else []), *shown, *own]
+        head = 1 if turns[0]["role"] == "system" else 0
+        return [*turns[:head], *shown, *turns[head:]]
 
     def _picked(self, question: Question, way: Baseline) -> list[Instruction]:
         if way.num_examples == 0:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from pipeline.contract import Plot, Point, Table
+from stages.evaluate.answers import Figures
 from stages.evaluate.config import Price
 from stages.evaluate.cost.speed import Speed
-from stages.evaluate.verdict.primary import Figures, direction, values_of
+from stages.evaluate.verdict.primary import direction, values_of
 from stages.objectives.comparisons import interval
 
 CALLS = 1000  # that a price is of

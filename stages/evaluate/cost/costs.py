@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from stages.evaluate.answers import Answers
 from stages.evaluate.asking.candidates import Candidate
-from stages.evaluate.asking.desk import Desk, prompts_of, role_of
+from stages.evaluate.asking.desk import Desk, Prompts, role_of
 from stages.evaluate.cost.calls import CallCost, call_cost, price_of, training_cost
 from stages.evaluate.cost.speed import Speed, measure_speed
 
@@ -21,20 +21,21 @@ class Costs:
     training: dict[str, float] = field(default_factory=dict)
 
 
-def costs_of(desk: Desk, compared: Sequence[Candidate], answers: Mapping[str, Answers]) -> Costs:
+def costs_of(
+    desk: Desk, compared: Sequence[Candidate], prompts: Mapping[str, Prompts], answers: Mapping[str, Answers]
+) -> Costs:
     """Everybody's. A server's calls are counted in its own tokens and not timed: others ask it too."""
     found = Costs()
     with desk.context.progress("timing", len(compared)) as advance:
         for candidate in compared:
-            _add(found, desk, candidate, answers[candidate.name])
+            _add(found, desk, candidate, prompts.get(candidate.name), answers[candidate.name])
             advance(1)
     return found
 
 
-def _add(found: Costs, desk: Desk, candidate: Candidate, own: Answers) -> None:
+def _add(found: Costs, desk: Desk, candidate: Candidate, prompts: Prompts | None, own: Answers) -> None:
     name, price = candidate.name, price_of(desk.config.prices, candidate.name)
-    if candidate.policy is not None:
-        prompts = prompts_of(desk, candidate)
+    if candidate.policy is not None and prompts is not None:
         role, limit = role_of(candidate), desk.config.max_new_tokens
         found.speeds[name] = measure_speed(desk.backbone, role, desk.chat, prompts, limit)
         if candidate.policy.seconds and (paid := training_cost(candidate.policy.seconds, price)) is not None:

@@ -19,16 +19,17 @@ from pipeline.contract import Context, Source, Table, TaskConfig
 from pipeline.errors import DataError, Interrupted
 from stages.checkpoint.streams import permutation
 from stages.evaluate.answers import (
+    Figures,
     Question,
     ask,
     difference_interval,
     heldout_questions,
+    mean,
     mean_interval,
     measure,
     with_interval,
 )
 from stages.evaluate.config import Config
-from stages.evaluate.verdict.primary import Figures
 from stages.formats.inputs import read_sources
 from stages.formats.records import Instruction
 from stages.modeling.backbone import Backbone
@@ -72,22 +73,34 @@ class Reading:
     kl_N: Tensor | None  # KL(candidate || first) over the vocabulary, nats; None of the first
 
 
+def general_texts(context: Context, chat: Chat) -> list[Texts]:
+    """The rows of `general`; none where the recipe names none. DataError if no row of a source can be read."""
+    if not context.data.get("general"):
+        return []
+    return [
+        _as_ids(chat, source.name, records, context.seed)
+        for source, records in read_sources(context, "general", "instruction", "heldout")
+    ]
+
+
 def forgetting(
     backbone: Backbone,
     chat: Chat,
     context: Context,
     config: Config,
+    sources: Sequence[Texts],
     *,
     roles: Mapping[str, str],
     own: Mapping[str, Sequences],
 ) -> Forgetting:
-    """Read and answer `general` with every plain candidate.
+    """Read and answer `general` with every plain candidate; nothing where the recipe names none.
 
-    roles: each one's role on the backbone by its name, the first first. own: their answers to the evaluation's own
-    questions, to hold the divergence on `general` against. DataError if no row of a source can be read.
+    sources: what `general_texts` read. roles: each one's role on the backbone by its name, the first first. own: their
+    answers to the evaluation's own questions, to hold the divergence on `general` against.
     """
     found = Forgetting([], [], {})
-    sources = _texts(context, chat)
+    if not sources:
+        return found
     rows = [row for texts in sources for row in _told(texts, _readings(context, backbone, roles, texts), found)]
     rows.append(_own_divergence(backbone, roles, own, found))
     found.tables.append(_table(rows, sources, list(roles)))
@@ -106,13 +119,6 @@ def general_questions(sources: Sequence[Source], chat: Chat, limit: int | None, 
     """The held-out prompts of those sources that name a task, at most MAX_ROWS."""
     checked = [source for source in sources if source.task != TaskConfig()]
     return heldout_questions(checked, chat, min(limit or MAX_ROWS, MAX_ROWS), seed)
-
-
-def _texts(context: Context, chat: Chat) -> list[Texts]:
-    return [
-        _as_ids(chat, source.name, records, context.seed)
-        for source, records in read_sources(context, "general", "instruction", "heldout")
-    ]
 
 
 def _as_ids(chat: Chat, name: str, records: Sequence[Instruction], seed: int) -> Texts:
@@ -202,8 +208,8 @@ def _row_of_each_token(rows: Sequences) -> list[int]:
 
 
 def _each(function: Callable[[float], float], interval: Interval) -> Interval:
-    mean, low, high = map(function, interval)
-    return mean, low, high
+    middle, low, high = map(function, interval)
+    return middle, low, high
 
 
 def _warning(name: str, first: str, source: str, loss: float, change: Interval) -> str:
@@ -212,7 +218,7 @@ def _warning(name: str, first: str, source: str, loss: float, change: Interval) 
     return (
         f"{name} has forgotten some of what {first} knew: on '{source}', which tuning was not meant to touch, "
         f"perplexity went from {before:.3g} to {after:.3g}, {share:+.0%} [{low:+.0%}, {high:+.0%}]. Train fewer steps "
-        "or at a lower rate, or mix such rows into the training data"
+        "or at a lower rate, or mix such rows into the training data."
     )
 
 
@@ -233,14 +239,14 @@ def _task_table(figures: Mapping[str, Figures], num_questions: int, found: Forge
     for check in figures[first]:
         rows.append([check, *(with_interval(mean_interval(own[check])) for own in figures.values())])
         for name, own in figures.items():
-            found.metrics[f"{name}/general/{check.replace(' ', '_')}"] = mean_interval(own[check])[0]
+            found.metrics[f"{name}/general/{check.replace(' ', '_')}"] = mean(own[check])
         changes = {name: difference_interval(figures[name][check], figures[first][check]) for name in others}
         rows.append([f"{check} less {first}'s", None, *map(with_interval, changes.values())])
         # A length is neither good nor bad, and a part of a check ("label_accuracy/urgency") would warn twice.
         if check not in ("length", "ended") and "/" not in check:
             found.warnings.extend(
                 f"{name} is worse than {first} at a task that tuning was not meant to touch: {check} changed by "
-                + with_interval(change)
+                f"{with_interval(change)}."
                 for name, change in changes.items()
                 if change[2] < 0
             )

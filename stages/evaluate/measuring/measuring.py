@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.contract import Table
-from stages.evaluate.answers import Answers, kl_to_reference, measure
+from pipeline.contract import Context, Table
+from stages.evaluate.answers import Answers, Figures, Question, kl_to_reference, measure
 from stages.evaluate.asking.candidates import Candidate
 from stages.evaluate.asking.desk import Desk, paid, role_of
 from stages.evaluate.checks.fitting import misfits
-from stages.evaluate.measuring.reward_models import RewardModel
-from stages.evaluate.verdict.primary import Figures
+from stages.evaluate.config import Config
+from stages.evaluate.measuring.judge import FIGURE, judge_against_first
+from stages.evaluate.measuring.reward_models import SCORES, RewardModel
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,23 @@ def measured(
     return found
 
 
+def figures_to_come(
+    config: Config, context: Context, compared: Sequence[Candidate], questions: Sequence[Question]
+) -> list[str]:
+    """The figures that `measured` will find, told before anybody is asked: a check's never depend on the answer."""
+    found = list(dict.fromkeys(name for question in questions for name in question.check("")))
+    scores = [label for field, label in SCORES.items() if context.inputs.get(field)]
+    found += ["length", "ended", *scores]
+    if len(compared) > 1:
+        found += [*map(_win_rate, scores), *([FIGURE] if config.judge else [])]
+    return [*found, *("KL to " + artifact.name for artifact in context.inputs.get("reference", ()))]
+
+
+def _win_rate(score: str) -> str:
+    """The win rate under a reward model, by the name of its score."""
+    return f"win rate under {score.removesuffix(' score')}"
+
+
 def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[RewardModel]) -> None:
     """How often a candidate's answer scores above the first candidate's; a tie counts half."""
     first = next(iter(figures.values()))
@@ -52,7 +70,7 @@ def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[RewardModel]
             if own is not first:
                 pairs = zip(own[judge.name], first[judge.name], strict=True)
                 wins = [0.5 if a == b else float(a > b) for a, b in pairs]  # type: ignore[operator]
-                figures[name][f"win rate under {judge.name.removesuffix(' score')}"] = wins  # type: ignore[assignment]
+                figures[name][_win_rate(judge.name)] = wins  # type: ignore[assignment]
 
 
 def _add_kl(
@@ -79,8 +97,6 @@ def _add_judge(desk: Desk, answers: Mapping[str, Answers], found: Measured) -> N
     """The LLM judge's points; one that cannot be used costs its own figures only."""
     if desk.config.judge is None or len(answers) < 2:
         return
-    from stages.evaluate.measuring.judge import FIGURE, judge_against_first
-
     texts = {name: own.texts for name, own in answers.items()}
     points, table = judge_against_first(desk.config.judge, desk.questions, texts, desk.context, paid(desk.context))
     for name, own in points.items():

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.contract import Context
+from stages.evaluate.verdict.primary import PROXY
 from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
 from stages.rollout.score import normalised_scores
 from stages.rollout.sequences import Sequences
 
-PROXY = "proxy score"  # of the reward model that PPO optimised, and that best-of-n picks by
+# The figure of each of the config's reward models. The proxy is what PPO optimised, and what best-of-n picks by.
+SCORES = {"reward": PROXY, "second_reward": "second reward model's score"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class RewardModel:
 def load_reward_models(context: Context, backbone: Backbone, chat: Chat) -> list[RewardModel]:
     """Those that the recipe names, the proxy first."""
     found = []
-    for field, label in (("reward", PROXY), ("second_reward", "second reward model's score")):
+    for field, label in SCORES.items():
         for artifact in context.inputs.get(field, ()):
             assert artifact.path is not None, "a reward model is always a published artifact"
             chat.check_same(artifact)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
-from stages.evaluate.verdict.primary import Figures, direction, values_of
+from stages.evaluate.answers import Figures
+from stages.evaluate.verdict.primary import direction, values_of
 from stages.objectives.comparisons import Difference, compare, difference, interval
 from stages.objectives.shares import LEVEL
 

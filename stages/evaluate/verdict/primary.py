@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.errors import RecipeError, nearest
-
-Figures = dict[str, list[float | None]]  # a figure's value for each question
+from stages.evaluate.answers import Figures
 
 # How a figure's name begins -> 1 more is better, -1 less is better, 0 neither. All others: more is better.
 DIRECTIONS = {
@@ -29,27 +28,33 @@ def direction(figure: str) -> int:
     return next((sign for start, sign in DIRECTIONS.items() if figure.startswith(start)), 1)
 
 
-def choose_primary(figures: Mapping[str, Figures], wanted: str | None = None) -> str | None:
-    """The figure wanted, or the first of PREFERRED that somebody has; None where nobody has any.
+def check_primary(wanted: str, known: Sequence[str]) -> None:
+    """RecipeError where none of the figures that will be known is `wanted`, or more of it is neither better nor worse.
 
-    Raises RecipeError where nobody has the one wanted, or more of it is neither better nor worse.
+    For before anything is asked: a mistyped name must not cost an evaluation.
     """
-    known = _with_values(figures)
-    if wanted is None:
-        return next((name for start in PREFERRED for name in known if name == start or _is_win_rate(name, start)), None)
+    able = [name for name in known if direction(name)]
     if wanted not in known:
         raise RecipeError(
-            f"no candidate has the figure '{wanted}'",
-            where="evaluate.primary",
-            remedy=nearest(wanted, known) if known else "name a task, a reward model or a judge",
+            f"no candidate will have the figure '{wanted}'", where="evaluate.primary", remedy=nearest(wanted, able)
         )
-    if direction(wanted) == 0:
+    if wanted not in able:
         raise RecipeError(
             f"more of '{wanted}' is neither better nor worse",
             where="evaluate.primary",
-            remedy=f"choose one of: {', '.join(name for name in known if direction(name))}",
+            remedy=f"choose one of: {', '.join(able)}",
         )
-    return wanted
+
+
+def choose_primary(figures: Mapping[str, Figures], wanted: str | None = None) -> str | None:
+    """The figure wanted, or the first of PREFERRED that somebody has; None where nobody has it, or any.
+
+    The one wanted can be missing though `check_primary` let it pass, as where the judge could not be reached.
+    """
+    known = _with_values(figures)
+    if wanted is not None:
+        return wanted if wanted in known else None
+    return next((name for start in PREFERRED for name in known if name == start or _is_win_rate(name, start)), None)
 
 
 def values_of(figures: Mapping[str, Figures], figure: str) -> dict[str, list[float | None]]:

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pipeline.contract import Table, Verdict
-from stages.evaluate.answers import with_interval
+from stages.evaluate.answers import Figures, with_interval
 from stages.evaluate.cost.calls import CallCost, told_break_even
-from stages.evaluate.verdict.contest import Contender, Contest, hold, paired
-from stages.evaluate.verdict.primary import PROXY, Figures, choose_primary
+from stages.evaluate.verdict.contest import Contender, Contest, paired
+from stages.evaluate.verdict.primary import PROXY
 from stages.objectives.comparisons import Difference, difference
 from stages.objectives.shares import LEVEL
 
@@ -21,26 +21,29 @@ TITLE = "Was it worth it?"
 MOST_NEEDED = 1_000_000  # prompts: beyond, the number only means "not with this difference"
 
 
+def no_verdict(primary: str | None, warnings: Sequence[str] = ()) -> Verdict:
+    """Where nobody has the figure that the recipe names, or any that says which answer is better."""
+    said = "No figure says which answer is better: name a task, a reward model or a judge."
+    if primary is not None:
+        said = f"Nobody has the figure that decides, '{primary}': see below who or what is left out, and why."
+    return Verdict(TITLE, [said, *warnings])
+
+
 def verdict(
-    figures: Mapping[str, Figures],
+    contest: Contest,
     contenders: Sequence[Contender],
-    primary: str | None = None,
+    figures: Mapping[str, Figures],
     *,
     costs: Mapping[str, CallCost] | None = None,
     training_costs: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
 ) -> list[Verdict | Table]:
-    """The verdict and its table; a verdict alone where no figure says which answer is better.
+    """The verdict and its table.
 
-    figures: by candidate, in the contenders' order; the first contender is what all are compared with.
+    contenders: all of them, also those whom the contest lacks. figures: by candidate, for the answers' lengths.
     costs, training_costs: by candidate, in one currency; left out, the sentences do not speak of them.
     warnings: whole sentences on what tuning broke; they follow the three.
-    Raises RecipeError where `primary` is no figure that a candidate can be better in.
     """
-    figure = choose_primary(figures, primary)
-    if figure is None:
-        return [Verdict(TITLE, ["No figure says which answer is better: name a task, a reward model or a judge."])]
-    contest = hold(figures, contenders, figure)
     sentences = [
         _who_is_best(contest),
         _worth_it(contest, costs or {}, training_costs or {}),
@@ -208,7 +211,8 @@ def _in_words(contest: Contest, name: str, other: str) -> str:
         return f"not compared with {other}"
     if found.is_told:
         return f"{'better' if contest.is_better(name, other) else 'worse'} than {other}"
-    return f"cannot be told apart from {other}: {_needed(found)}, these show {found.detectable:.2g}"
+    shown = f", these show {found.detectable:.2g}" if found.detectable else ""  # 0: all differ alike, or none does
+    return f"cannot be told apart from {other}: {_needed(found)}{shown}"
 
 
 def _needed(found: Difference) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.contract import Table
-from stages.evaluate.answers import with_interval
+from stages.evaluate.answers import Figures, with_interval
 from stages.evaluate.verdict.contest import paired
-from stages.evaluate.verdict.primary import Figures
 from stages.objectives.comparisons import interval
 from stages.objectives.win_rate import length_controlled_win_rate
 

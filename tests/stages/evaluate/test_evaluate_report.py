@@ -24,8 +24,13 @@ from pipeline.contract import (
     TaskConfig,
     Verdict,
 )
+from pipeline.errors import DataError, RecipeError
 from stages import evaluate
+from stages.evaluate.answers import heldout_questions
+from stages.evaluate.asking.candidates import candidates
 from stages.evaluate.measuring.judge import FIGURE
+from stages.evaluate.measuring.measuring import figures_to_come
+from stages.modeling.chat import load_chat
 
 TASK = TaskConfig(label_set=("yes", "no"), checks=("rouge",))
 FIELDS = TaskConfig(labels={"kind": ("a", "b")}, checks=("fields",))
@@ -169,6 +174,53 @@ def test_judge_that_cannot_be_reached_costs_its_own_figures_only(context: Contex
     assert sum("the LLM judge is left out" in line for line in log.said) == 1
     assert all(FIGURE not in row["answers"]["policy-1"]["figures"] for row in saved)
     assert titled(result, "Candidates on held-out prompts").rows
+
+
+def test_mistyped_primary_is_refused_before_anybody_is_asked(context: Context, log: Log) -> None:
+    for wanted in ("label_acuracy", "win rate under the LLM judge", "proxy score", "length"):
+        with pytest.raises(RecipeError) as caught:
+            run(plain(context), primary=wanted)
+        assert caught.value.where == "evaluate.primary"
+    assert not (context.output / "answers.jsonl").exists() and log.said == []
+
+
+def test_every_figure_is_foretold(context: Context, reward: Path) -> None:
+    """The saved answers name each figure that was found: all that a verdict may be about, no more and no less."""
+    more = {"reward": [Artifact("rm", "reward", reward)], "reference": [context.inputs["candidates"][1]]}
+    context = plain(replace(context, inputs={**context.inputs, **more}))
+    config = evaluate.Config(candidates=("base",), data="asked")
+    questions = heldout_questions(context.data["data"], load_chat(context.model), None, 1)
+    foretold = figures_to_come(config, context, candidates(config, context), questions)
+    _, saved = run(context)
+    assert set(foretold) == {name for own in saved[0]["answers"].values() for name in own["figures"]}
+
+
+def test_verdict_on_a_judge_that_cannot_be_reached_keeps_the_rest(context: Context) -> None:
+    judge = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "max_retries": 0}
+    result, _ = run(context, judge=judge, primary=FIGURE, general="talk")
+    (verdict,) = [f for f in result.fragments if isinstance(f, Verdict)]
+    assert f"Nobody has the figure that decides, '{FIGURE}'" in verdict.sentences[0]
+    assert titled(result, "LLM judge").rows and titled(result, "What a call costs").rows
+
+
+def test_general_rows_that_cannot_be_read_are_refused_before_anybody_is_asked(context: Context, tmp_path: Path) -> None:
+    long = [{"role": "user", "content": "word " * 2000}, {"role": "assistant", "content": "yes"}]
+    file = write_rows(tmp_path / "long.jsonl", [{"messages": long}])
+    sources = {**context.data, "general": [Source("talk", DataSource(path=str(file), split="all"))]}
+    with pytest.raises(DataError, match="none of 1 rows has at most 1024 tokens"):
+        run(replace(context, data=sources), general="talk")
+    assert not (context.output / "answers.jsonl").exists()
+
+
+def test_names_that_differ_by_a_dot_are_two_candidates(context: Context) -> None:
+    _, *policies = context.inputs["candidates"]
+    named = [replace(policy, name=name) for policy, name in zip(policies, ("sft.1", "sft_1"), strict=True)]
+    _, saved = run(plain(replace(context, inputs={**context.inputs, "candidates": named})))
+    _, before = run(plain(replace(context, inputs={**context.inputs, "candidates": policies})))
+    for row, own in zip(saved, before, strict=True):
+        assert row["answers"]["sft.1"]["text"] == own["answers"]["policy-1"]["text"]
+        assert row["answers"]["sft_1"]["text"] == own["answers"]["policy-2"]["text"]
+    assert any(row["answers"]["sft.1"]["text"] != row["answers"]["sft_1"]["text"] for row in saved)
 
 
 def test_no_tuned_candidate_is_asked_about_when_there_is_none(context: Context) -> None:

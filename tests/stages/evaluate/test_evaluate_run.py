@@ -140,6 +140,12 @@ def test_heldout_questions_hold_each_prompt_once_with_its_reference(chat: Chat, 
     assert [q.reference for q in found] == [None, {"category": "a"}, {"category": "b"}]
 
 
+def test_prompt_keeps_its_first_sources_task_where_no_source_has_a_reference(chat: Chat, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "one.jsonl", [{"prompt": "question 1"}])
+    (found,) = heldout_questions([source(file), source(file, TaskConfig())], chat, None, seed=1)
+    assert found.task == TASK
+
+
 def test_limit_takes_the_same_questions_every_time(chat: Chat, rows: dict[str, Path]) -> None:
     picked = [[q.text for q in heldout_questions([source(rows["prompts"])], chat, 5, seed)] for seed in (1, 1, 2)]
     assert picked[0] == picked[1] != picked[2]

@@ -71,3 +71,13 @@ def test_policy_that_a_script_did_not_give_is_named(tmp_path: Path) -> None:
     context = Context(tmp_path, ModelConfig(model_name_or_path="m"), {"candidates": [Artifact("base", "policy")]})
     with pytest.raises(RecipeError, match="'sft' is not among the candidates"):
         candidates(config, context)
+
+
+def test_price_of_nobody_is_refused(tmp_path: Path) -> None:
+    policies = {"candidates": [Artifact("base", "policy")]}
+    context = Context(tmp_path, ModelConfig(model_name_or_path="m"), policies)  # type: ignore[arg-type]
+    asked = {"candidates": ("base",), "baselines": {"gpt": SERVER}, "data": "rows"}
+    with pytest.raises(RecipeError, match="no candidate is called 'base \\+ gpt'") as caught:
+        candidates(Config(**asked, prices={"base + gpt": {"hour": 1}}), context)
+    assert caught.value.where == "evaluate.prices"
+    assert len(candidates(Config(**asked, prices={"gpt": {"hour": 1}, "default": {}}), context)) == 2

@@ -69,7 +69,17 @@ def test_number_as_reference_counts_as_its_text() -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("9 * 2 = 18\n#### 1,018", 1018), ("-3.50 left", -3.5), ("none", None), ("", None), ("5 of 7.", 7)],
+    [
+        ("9 * 2 = 18\n#### 1,018", 1018),
+        ("-3.50 left", -3.5),
+        ("none", None),
+        ("", None),
+        ("5 of 7.", 7),
+        ("10-20", 20),
+        ("9 - 4 = 5-ish", 5),
+        ("it fell to \u22123", -3),
+        ("$-4", -4),
+    ],
 )
 def test_last_number_is_read(text: str, number: float | None) -> None:
     assert last_number(text) == number

@@ -16,7 +16,7 @@ from pipeline.contract import DataSource, ModelConfig, Source, Table, TaskConfig
 from pipeline.errors import DataError, Interrupted
 from stages import evaluate
 from stages.evaluate.measuring import forgetting as module
-from stages.evaluate.measuring.forgetting import Forgetting, forgetting, general_questions
+from stages.evaluate.measuring.forgetting import Forgetting, forgetting, general_questions, general_texts
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.rollout.sequences import Sequences
@@ -41,7 +41,7 @@ def measured(
     prompt = chat.prompt_ids([{"role": "user", "content": "question 1"}])
     own = {name: Sequences([prompt, prompt[:4]], [[5, 6, 2], [7]]) for name in ("base", "tuned")}
     roles = {"base": "b", "tuned": "t"}
-    return forgetting(backbone, chat, context, CONFIG, roles=roles, own=own), backbone
+    return forgetting(backbone, chat, context, CONFIG, general_texts(context, chat), roles=roles, own=own), backbone
 
 
 @torch.no_grad()

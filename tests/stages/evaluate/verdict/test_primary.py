@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from stages.evaluate.verdict.primary import choose_primary, direction, values_of
+from pipeline.errors import RecipeError
+from stages.evaluate.verdict.primary import check_primary, choose_primary, direction, values_of
 
 ONE = [1.0]
 
@@ -30,6 +31,24 @@ def test_named_figure_is_taken_though_another_would_come_first():
     assert choose_primary({"base": {"exact": ONE, "label_accuracy/urgency": ONE}}, "label_accuracy/urgency") == (
         "label_accuracy/urgency"
     )
+
+
+def test_named_figure_that_nobody_got_is_not_replaced_by_another():
+    assert choose_primary({"base": {"exact": ONE}}, "win rate under the LLM judge") is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem", "remedy"),
+    [
+        ("label_acuracy", "no candidate will have the figure 'label_acuracy'", "did you mean 'label_accuracy'?"),
+        ("length", "more of 'length' is neither better nor worse", "choose one of: label_accuracy"),
+    ],
+)
+def test_primary_that_cannot_decide_is_refused(wanted, problem, remedy):
+    with pytest.raises(RecipeError) as caught:
+        check_primary(wanted, ["label_accuracy", "length"])
+    assert (caught.value.problem, caught.value.remedy) == (problem, remedy)
+    check_primary("label_accuracy", ["label_accuracy", "length"])
 
 
 @pytest.mark.parametrize(("figure", "sign"), [("f1", 1), ("length", 0), ("KL to sft", 0), ("perplexity", -1)])

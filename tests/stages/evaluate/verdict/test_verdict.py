@@ -10,15 +10,20 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from pipeline.contract import Table, Verdict
-from pipeline.errors import RecipeError
 from stages.evaluate.cost.calls import CallCost
 from stages.evaluate.verdict.contest import Contender, hold
-from stages.evaluate.verdict.verdict import verdict
+from stages.evaluate.verdict.primary import choose_primary
+from stages.evaluate.verdict.verdict import no_verdict, verdict
 
 BASE, SFT, PPO = Contender("base", False, True), Contender("sft", True, True), Contender("ppo", True, True)
 FEW = Contender("base + few_shot", False, False)
 SERVER = Contender("server", False, False, is_same_model=False)
 N = 80
+
+
+def decide(figures, contenders, primary=None, **more):
+    """The verdict on the figure that is chosen."""
+    return verdict(hold(figures, contenders, choose_primary(figures, primary)), contenders, figures, **more)
 
 
 def first_right(count: int) -> list[float]:
@@ -32,7 +37,7 @@ def told(contenders, rights, **more) -> tuple[list[str], Table]:
         c.name: {"label_accuracy": first_right(right), "length": [10.0] * N}
         for c, right in zip(contenders, rights, strict=True)
     }
-    first, table = verdict(figures, contenders, **more)
+    first, table = decide(figures, contenders, **more)
     assert isinstance(first, Verdict) and isinstance(table, Table)
     return list(first.sentences), table
 
@@ -79,7 +84,7 @@ def test_tuned_model_must_beat_every_untuned_way_not_the_best_alone():
     """Told apart from the best way on many questions, but not from one that was only asked a few."""
     figures = {"base": {"f1": [0.0] * N}, "sft": {"f1": [0.9, 1.0] * 40}, "base + few_shot": {"f1": [0.8, 0.9] * 40},
                "base + retrieval": {"f1": [0.5, 1.0, 0.4, *[None] * (N - 3)]}}  # fmt: skip
-    first, _ = verdict(figures, [BASE, SFT, FEW, Contender("base + retrieval", False, False)])
+    first, _ = decide(figures, [BASE, SFT, FEW, Contender("base + retrieval", False, False)])
     assert first.sentences[1].startswith("Whether tuning is worth it cannot be told: sft differs from base + retrieval")
 
 
@@ -123,7 +128,7 @@ def test_costs_length_and_warnings_are_told():
     figures = {"base": {"exact": first_right(20), "length": [10.0] * N}, "sft": {"exact": first_right(60),
                "length": [25.0] * N}}  # fmt: skip
     costs = {"base": CallCost(90, 10, price=0.5), "sft": CallCost(30, 25, price=0.3)}
-    first, _ = verdict(
+    first, _ = decide(
         figures, [BASE, SFT], costs=costs, training_costs={"sft": 2.0}, warnings=["sft has forgotten general."]
     )
     _, worth, use, warning = first.sentences
@@ -135,38 +140,43 @@ def test_costs_length_and_warnings_are_told():
 
 def test_lower_perplexity_is_better():
     figures = {"base": {"perplexity": [9.0, 8.0] * 40}, "sft": {"perplexity": [4.0, 5.0] * 40}}
-    first, table = verdict(figures, [BASE, SFT], "perplexity")
+    first, table = decide(figures, [BASE, SFT], "perplexity")
     assert "sft does best" in first.sentences[0] and " less on 80 prompts" in first.sentences[0]
     assert table.rows[1][-1] == "better than base"
 
 
 def test_win_rate_is_held_against_a_half():
     figures = {"base": {"length": [1.0] * N}, "sft": {"win rate under the LLM judge": first_right(70)}}
-    first, table = verdict(figures, [BASE, SFT])
+    first, table = decide(figures, [BASE, SFT])
     assert "sft does best: 0.875" in first.sentences[0] and "against 0.5 of base" in first.sentences[0]
     assert str(table.rows[1][2]).startswith("0.375 [")
 
 
 def test_proxy_is_called_one():
     figures = {name: {"proxy score": np.random.default_rng(0).normal(size=N).tolist()} for name in ("base", "ppo")}
-    assert "proxy score (a proxy: what PPO optimised)" in verdict(figures, [BASE, PPO])[0].sentences[0]
+    assert "proxy score (a proxy: what PPO optimised)" in decide(figures, [BASE, PPO])[0].sentences[0]
 
 
 def test_candidate_without_the_figure_stays_in_the_table():
     figures = {"base": {"f1": [0.1] * N}, "sft": {"f1": [0.2] * N}, "server": {"f1": [None] * N}}
-    _, table = verdict(figures, [BASE, SFT, SERVER])
+    _, table = decide(figures, [BASE, SFT, SERVER])
     assert table.rows[2] == ["server", None, None, None, "no such figure"]
 
 
 def test_verdict_stands_alone_when_no_figure_tells_better_from_worse():
-    (only,) = verdict({"base": {"length": [1.0]}, "sft": {"length": [2.0]}}, [BASE, SFT])
+    only = no_verdict(None, ["sft has forgotten general."])
     assert "No figure says which answer is better" in only.sentences[0]
+    assert only.sentences[1:] == ["sft has forgotten general."]
+    assert (
+        "Nobody has the figure that decides, 'win rate under the LLM judge'"
+        in (no_verdict("win rate under the LLM judge").sentences[0])
+    )
 
 
-@pytest.mark.parametrize(("wanted", "message"), [("f2", "no candidate has"), ("length", "neither better nor worse")])
-def test_primary_that_cannot_decide_is_refused(wanted, message):
-    with pytest.raises(RecipeError, match=message):
-        verdict({"base": {"f1": [1.0], "length": [1.0]}}, [BASE], wanted)
+def test_least_difference_is_not_told_where_all_questions_differ_alike():
+    figures = {"base": {"f1": [0.1]}, "sft": {"f1": [0.3]}}
+    _, table = decide(figures, [BASE, SFT])
+    assert table.rows[1][-1] == "cannot be told apart from base: about 4 prompts would be needed"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +203,7 @@ def test_named_winner_is_in_the_sentences_exactly_when_it_is_told():
     for _ in range(100):
         figures = {c.name: {"exact": (generator.random(N) < 0.6 + 0.2 * c.is_tuned).astype(float).tolist()}
                    for c in (BASE, SFT)}  # fmt: skip
-        first, _ = verdict(figures, [BASE, SFT])
+        first, _ = decide(figures, [BASE, SFT])
         contest = hold(figures, [BASE, SFT], "exact")
         says = [
             "does best" in first.sentences[0],
