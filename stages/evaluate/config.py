@@ -61,7 +61,7 @@ class Config(StageConfig):
     """Which candidates, judged by what, on which prompts."""
 
     produces: ClassVar[Role] = "evaluation"
-    revision: ClassVar[int] = 7
+    revision: ClassVar[int] = 8
 
     candidates: Annotated[tuple[str, ...], Input(role="policy")] = Field(min_length=1)  # the first is the baseline
     baselines: dict[str, Baseline] = Field(default_factory=dict)  # by name: "base + few_shot" in every table

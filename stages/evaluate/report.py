@@ -18,7 +18,7 @@ from stages.evaluate.verdict.contest import Contender, hold
 from stages.evaluate.verdict.primary import PROXY, choose_primary
 from stages.evaluate.verdict.verdict import no_verdict, verdict
 from stages.evaluate.verdict.win_rates import win_rate_table
-from stages.objectives.classification import macro_f1_interval
+from stages.objectives.classification import macro_f1_difference, macro_f1_interval
 
 FIELD = "field/"  # how the figures of a JSON answer's single fields begin: they have a table of their own
 
@@ -140,17 +140,23 @@ def _labels(found: Evaluation) -> tuple[list[Table], dict[str, float]]:
         name: read_labels((text, q.reference, q.task) for text, q in zip(own.texts, found.questions, strict=True))
         for name, own in found.answers.items()
     }
-    fields = list(next(iter(by_name.values())))
+    first, *others = by_name
+    fields = list(by_name[first])
     if not fields:
         return [], {}
     rows: list[list[str | float | None]] = []
-    metrics = {}
+    metrics: dict[str, float] = {}
     for field in fields:
         intervals = {name: _macro_f1(own[field]) for name, own in by_name.items()}
-        rows.append([field, *(with_interval(interval) for interval in intervals.values())])
+        rows.append([field, *map(with_interval, intervals.values())])
+        if others:
+            changes = (_macro_f1_change(by_name[name][field], by_name[first][field]) for name in others)
+            rows.append([f"{field}, less {first}'s", None, *map(with_interval, changes)])
         place = "macro_f1" if field == WHOLE else f"macro_f1/{field}"
         metrics |= {f"{name}/{place}": interval[0] for name, interval in intervals.items()}
-    note = "Mean over the labels that are wanted, each with as much weight; 95% intervals over prompts"
+    note = (
+        "Mean over the labels that are wanted, each with as much weight; 95% intervals over prompts, differences paired"
+    )
     last = [candidate.name for candidate in found.compared if candidate.is_plain][-1]
     confused = [confusion(f"What {last} takes for what: {field}", by_name[last][field]) for field in fields]
     return [Table("Macro F1", ["labels of", *by_name], rows, note), *confused], metrics
@@ -158,6 +164,10 @@ def _labels(found: Evaluation) -> tuple[list[Table], dict[str, float]]:
 
 def _macro_f1(labels: Labels) -> tuple[float, float, float]:
     return macro_f1_interval(labels.given, labels.wanted)
+
+
+def _macro_f1_change(labels: Labels, firsts: Labels) -> tuple[float, float, float]:
+    return macro_f1_difference(labels.given, firsts.given, labels.wanted)
 
 
 def _samples(config: Config, found: Evaluation) -> Samples:

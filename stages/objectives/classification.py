@@ -6,13 +6,13 @@ one that no question wants): it is a miss of the label wanted, and no false alar
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from stages.objectives.shares import LEVEL
-from stages.objectives.statistics import DRAWS_A_CHUNK
+from stages.objectives.statistics import draws, percentiles
 
 Interval = tuple[float, float, float]
 
@@ -43,7 +43,7 @@ def macro_f1_interval(
             for drawn in _draws(len(wanted_N), num_labels, num_resamples, seed)
         ]
     )
-    return macro_f1(given, wanted), *_tails(resampled_R)
+    return macro_f1(given, wanted), *percentiles(resampled_R)
 
 
 def macro_f1_difference(
@@ -62,7 +62,7 @@ def macro_f1_difference(
             for drawn in _draws(len(wanted_N), num_labels, num_resamples, seed)
         ]
     )
-    return macro_f1(a, wanted) - macro_f1(b, wanted), *_tails(resampled_R)
+    return macro_f1(a, wanted) - macro_f1(b, wanted), *percentiles(resampled_R)
 
 
 def _coded(given: Sequence[Hashable], wanted: Sequence[Hashable]) -> tuple[Tensor, Tensor, int]:
@@ -91,15 +91,6 @@ def _macro_f1(given_N: Tensor, wanted_N: Tensor, drawn_RN: Tensor, num_labels: i
     return (f1_RL * present_RL).sum(1) / present_RL.sum(1)
 
 
-def _draws(num_questions: int, num_labels: int, num_resamples: int, seed: int) -> list[Tensor]:
-    """Indices of the questions of each resample, in chunks of few enough."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = max(1, DRAWS_A_CHUNK // max(num_questions, num_labels + 1))
-    sizes = [min(rows, num_resamples - start) for start in range(0, num_resamples, rows)]
-    return [torch.randint(num_questions, (size, num_questions), generator=generator) for size in sizes]
-
-
-def _tails(resampled_R: Tensor) -> tuple[float, float]:
-    tail = (1 - LEVEL) / 2
-    low, high = torch.quantile(resampled_R, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return low, high
+def _draws(num_questions: int, num_labels: int, num_resamples: int, seed: int) -> Iterator[Tensor]:
+    """The questions of each resample; its counts of the labels, when those are more, decide on the chunks."""
+    return draws(num_questions, num_resamples, seed, width=max(1, math.ceil((num_labels + 1) / num_questions)))

@@ -4,7 +4,7 @@ input, same answer."""
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from statistics import NormalDist
 
 import torch
@@ -43,9 +43,7 @@ def bootstrap_ci(
         raise ValueError(f"num_resamples is {num_resamples}: it must be positive")
     sums_G, counts_G = _by_group(values_N, groups)
     means_R = _resampled_means(sums_G, counts_G, num_resamples, seed)
-    tail = _expanded_tail((1 - level) / 2, len(sums_G))
-    low, high = torch.quantile(means_R, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return float(values_N.mean()), low, high
+    return float(values_N.mean()), *percentiles(means_R, _expanded_tail((1 - level) / 2, len(sums_G)))
 
 
 def paired_bootstrap(
@@ -82,6 +80,20 @@ def correlation(a_N: Tensor | Sequence[float], b_N: Tensor | Sequence[float]) ->
     return r, math.tanh(z - half), math.tanh(z + half)
 
 
+def draws(n: int, num_resamples: int, seed: int, width: int = 1, held: int = DRAWS_A_CHUNK) -> Iterator[Tensor]:
+    """Which of n items each resample draws, [R, n] in chunks of at most `held` numbers; `width` are held an item."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = max(1, held // (width * n))
+    for start in range(0, num_resamples, rows):
+        yield torch.randint(n, (min(rows, num_resamples - start), n), generator=generator)
+
+
+def percentiles(values_R: Tensor, tail: float = (1 - LEVEL) / 2) -> tuple[float, float]:
+    """(low, high) with `tail` of the values outside on either side."""
+    low, high = torch.quantile(values_R, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    return low, high
+
+
 def _expanded_tail(tail: float, n: int) -> float:
     """Phi(-sqrt(n / (n - 1)) t(tail, n - 1)): the share to cut off so that the resampled means' spread is Student's."""
     from scipy.special import stdtrit  # the quantile of Student's t
@@ -106,12 +118,5 @@ def _by_group(values_N: Tensor, groups: Tensor | Sequence[Hashable] | None) -> t
 
 
 def _resampled_means(sums_G: Tensor, counts_G: Tensor, num_resamples: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    num_groups = len(sums_G)
-    rows = max(1, DRAWS_A_CHUNK // num_groups)
-    means = []
-    for start in range(0, num_resamples, rows):
-        shape = (min(rows, num_resamples - start), num_groups)
-        drawn_RG = torch.randint(num_groups, shape, generator=generator)
-        means.append(sums_G[drawn_RG].sum(-1) / counts_G[drawn_RG].sum(-1))
-    return torch.cat(means)
+    drawn = draws(len(sums_G), num_resamples, seed)
+    return torch.cat([sums_G[drawn_RG].sum(-1) / counts_G[drawn_RG].sum(-1) for drawn_RG in drawn])

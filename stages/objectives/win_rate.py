@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.objectives.shares import LEVEL
+from stages.objectives.statistics import draws, percentiles
 
 PRIOR = 1e-4  # 1 / variance of the coefficients: N(0, 100^2)
 NUM_STEPS = 40  # of Newton; a dozen suffice where wins and losses overlap
@@ -52,9 +53,7 @@ def length_controlled_win_rate(
     rates_R = torch.cat(
         [_at_equal_length(preference_N, length_N, times) for times in _resamples(len(length_N), num_resamples, seed)]
     )
-    tail = (1 - level) / 2
-    low, high = torch.quantile(rates_R, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return rate, low, high
+    return rate, *percentiles(rates_R, (1 - level) / 2)
 
 
 def _at_equal_length(preference_N: Tensor, length_N: Tensor, times_RN: Tensor) -> Tensor:
@@ -79,9 +78,6 @@ def _at_equal_length(preference_N: Tensor, length_N: Tensor, times_RN: Tensor) -
 
 def _resamples(n: int, num_resamples: int, seed: int) -> Iterator[Tensor]:
     """How often each of n prompts is drawn, [R, N] in chunks."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = max(1, WEIGHTS_A_CHUNK // n)
-    for start in range(0, num_resamples, rows):
-        drawn_RN = torch.randint(n, (min(rows, num_resamples - start), n), generator=generator)
+    for drawn_RN in draws(n, num_resamples, seed, held=WEIGHTS_A_CHUNK):
         ones_RN = torch.ones_like(drawn_RN, dtype=torch.float64)
         yield torch.zeros_like(ones_RN).scatter_add(1, drawn_RN, ones_RN)

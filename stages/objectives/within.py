@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.objectives.shares import LEVEL
-from stages.objectives.statistics import DRAWS_A_CHUNK
+from stages.objectives.statistics import draws, percentiles
 
 
 @torch.no_grad()
@@ -27,15 +26,9 @@ def correlation_within(
     sums_G3 = torch.zeros(int(group_N.max()) + 1, 3, dtype=torch.float64).index_add(0, group_N, products_N3)
     if bool((sums_G3[:, 1:].sum(0) < 1e-12).any()):  # rounding leaves a constant's deviations a little off 0
         return 0.0, -1.0, 1.0
-    generator = torch.Generator().manual_seed(seed)
-    num_groups, found = len(sums_G3), []
-    rows = max(1, DRAWS_A_CHUNK // (3 * num_groups))
-    for start in range(0, num_resamples, rows):
-        drawn_RG = torch.randint(num_groups, (min(rows, num_resamples - start), num_groups), generator=generator)
-        found.append(_r(sums_G3[drawn_RG].sum(1)))
-    tail = (1 - LEVEL) / 2
-    low, high = torch.cat(found).quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return float(_r(sums_G3.sum(0, keepdim=True))), low, high
+    drawn = draws(len(sums_G3), num_resamples, seed, width=3)
+    r_R = torch.cat([_r(sums_G3[drawn_RG].sum(1)) for drawn_RG in drawn])
+    return float(_r(sums_G3.sum(0, keepdim=True))), *percentiles(r_R)
 
 
 def _centred(values_N: Tensor, group_N: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ address that nobody named. A proxy of the environment (HTTPS_PROXY) is used but 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -56,7 +55,7 @@ def complete(
     missing = {place: request for place, request in enumerate(requests) if place not in replies}
     num_empty = 0
     for place, reply in _in_parallel(Server(endpoint, key), missing, should_stop):
-        replies[place] = reply or Reply("", False, None, None, 0.0)
+        replies[place] = reply or Reply("", False, None, None)
         if reply is not None:
             kept.keep(requests[place], reply)
         num_empty += reply is None
@@ -157,12 +156,11 @@ class Server:
 
         for attempt in itertools.count():
             body = {name: value for name, value in request.items() if name not in ("base_url", "max_tokens")}
-            started = time.monotonic()
             try:
                 limit_name = self._limit_name
                 body[limit_name] = request["max_tokens"]
                 raw = self._client.chat.completions.with_raw_response.create(**body, extra_headers=self._headers)
-                return self._read(raw.text, time.monotonic() - started)
+                return self._read(raw.text)
             except openai.APIError as error:
                 if limit_name == "max_tokens" and _wants_other_limit(error):
                     self._limit_name = "max_completion_tokens"
@@ -176,7 +174,7 @@ class Server:
                 break
         raise Interrupted("stopped")  # nobody reads it: those who set `stopped` have gone
 
-    def _read(self, body: str, seconds: float) -> Reply | None:
+    def _read(self, body: str) -> Reply | None:
         try:
             read = _Body.model_validate_json(body)
         except ValidationError:
@@ -185,7 +183,7 @@ class Server:
         text = choice.message.content if choice.message.content is not None else choice.message.refusal
         if text is None:
             return None
-        return Reply(text, choice.finish_reason == "stop", usage.prompt_tokens, usage.completion_tokens, seconds)
+        return Reply(text, choice.finish_reason == "stop", usage.prompt_tokens, usage.completion_tokens)
 
     def _models(self) -> list[str]:
         """The names that the server knows; none where it does not say."""

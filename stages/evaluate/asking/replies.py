@@ -18,7 +18,6 @@ class Reply:
     ended: bool  # the model stopped by itself; False: the token limit or the server's filter cut it
     num_prompt_tokens: int | None
     num_new_tokens: int | None
-    seconds: float  # of the call that was answered, with `num_parallel` of them under way
 
 
 class Cache:

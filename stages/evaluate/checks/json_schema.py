@@ -30,9 +30,13 @@ def _refuse(constant: str) -> None:
 
 
 def is_valid(answer: Any, schema: dict[str, Any]) -> bool:
-    """Whether what `parse` gave validates."""
-    # With a registry of its own jsonschema does not fetch what a schema refers to, from the network or the disk.
-    return answer is not INVALID and Draft202012Validator(schema, registry=SPECIFICATIONS).is_valid(answer)
+    """Whether what `parse` gave validates; not what is nested too deep to be looked through."""
+    if answer is INVALID:
+        return False
+    try:  # with a registry of its own jsonschema does not fetch what a schema refers to, from the network or the disk
+        return bool(Draft202012Validator(schema, registry=SPECIFICATIONS).is_valid(answer))
+    except RecursionError:  # a schema that refers to itself is followed some hundred levels deep, and no more
+        return False
 
 
 def check_schema(schema: dict[str, Any], place: str) -> None:

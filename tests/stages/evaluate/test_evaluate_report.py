@@ -121,6 +121,10 @@ def test_labels_get_macro_f1_and_a_confusion_of_the_last_policy(context: Context
         hits = sum(g == w == label for g, w in zip(given, wanted, strict=True))
         f1.append(2 * hits / (given.count(label) + wanted.count(label)))
     assert result.metrics["policy-2/macro_f1"] == pytest.approx(fmean(f1))
+    table = titled(result, "Macro F1")
+    change = float(str(column(table, "policy-2")["the answer, less base's"]).split()[0])
+    found = result.metrics["policy-2/macro_f1"] - result.metrics["base/macro_f1"]
+    assert change == pytest.approx(found, rel=5e-3) and column(table, "base")["the answer, less base's"] is None
     confused = titled(result, "What policy-2 takes for what: the answer")
     assert sum(sum(row[1:]) for row in confused.rows) == 12  # type: ignore[arg-type]
 

@@ -81,7 +81,7 @@ def test_reply_holds_the_servers_counts_and_whether_the_model_ended(server: Fake
     assert (ended.text, ended.ended, ended.num_prompt_tokens, ended.num_new_tokens) == ("one two three", True, 7, 3)
     server.reply = lambda body: said("cut", finish_reason="length")
     (cut,) = ask(server)
-    assert not cut.ended and 0 < cut.seconds < 5
+    assert not cut.ended
 
 
 def test_server_without_usage_leaves_the_counts_open(server: FakeServer) -> None:

@@ -93,3 +93,10 @@ def test_schema_that_is_none_is_refused_by_its_place() -> None:
     with pytest.raises(RecipeError) as caught:
         check_task("desk", TaskConfig(json_schema={"properties": {"a": {"type": "nothing"}}}))
     assert caught.value.where == "tasks.desk.json_schema.properties.a.type"
+
+
+def test_answer_nested_past_all_reading_is_not_valid() -> None:
+    itself = {"type": "array", "items": {"$ref": "#"}}
+    task = TaskConfig(json_schema=itself)
+    assert check_answer("[[[]]]", None, task) == {"valid_json": 1}
+    assert check_answer("[" * 900 + "]" * 900, None, task) == {"valid_json": 0}
