@@ -8,7 +8,9 @@ from dataclasses import replace
 from pipeline.contract import Context, Plot, Point, Result, Samples, Table
 from stages.evaluate.answers import (
     Answers,
+    Figures,
     Question,
+    as_lines,
     ask,
     before_after,
     difference_interval,
@@ -16,13 +18,10 @@ from stages.evaluate.answers import (
     kl_to_reference,
     mean_interval,
     measure,
-    as_lines,
     with_interval,
 )
 from stages.ppo.config import Loop
 from stages.ppo.experience import POLICY, REFERENCE, Models
-
-Figures = dict[str, list[float | None]]  # each figure's value for each question
 
 
 def evaluate(config: Loop, context: Context, models: Models) -> Result:
