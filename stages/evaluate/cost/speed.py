@@ -11,7 +11,8 @@ from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
 from stages.rollout.generate import generate
 
-NUM_PROMPTS = 5
+NUM_PROMPTS = 3
+TIMED_TOKENS = 24  # of an answer at most: enough for a rate, and all that it takes of the evaluation's time
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,20 @@ class Speed:
 def measure_speed(
     backbone: Backbone, role: str, chat: Chat, prompts: Sequence[Sequence[int]], max_new_tokens: int
 ) -> Speed:
-    """The role's speed on NUM_PROMPTS of the prompts, of every length that there is; ValueError if there is none.
+    """The role's speed on NUM_PROMPTS of the prompts, short to long; ValueError if there is none.
 
-    Each is asked for one token, then for its whole greedy answer: the rest of the time made the other tokens.
+    Each is asked for one token, then for its greedy answer: the rest of the time made the other tokens.
     """
     if not prompts:
         raise ValueError("there is no prompt to measure on")
-    by_length = sorted(prompts, key=len)
+    by_length, limit = sorted(prompts, key=len), min(max_new_tokens, TIMED_TOKENS)
     count = min(NUM_PROMPTS, len(by_length))
     picked = [by_length[(2 * i + 1) * len(by_length) // (2 * count)] for i in range(count)]
     _timed(backbone, role, chat, picked[0], min(2, max_new_tokens))  # the first call of all allocates, compiles, loads
     firsts, num_more, seconds_more = [], 0, 0.0
     for prompt in picked:
         first, _ = _timed(backbone, role, chat, prompt, 1)
-        whole, num_new = _timed(backbone, role, chat, prompt, max_new_tokens)
+        whole, num_new = _timed(backbone, role, chat, prompt, limit)
         firsts.append(first)
         num_more += num_new - 1
         seconds_more += max(0.0, whole - first) if num_new > 1 else 0.0

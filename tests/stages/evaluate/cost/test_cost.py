@@ -92,21 +92,23 @@ def test_plot_shows_the_primary_with_its_interval_over_the_price_or_else_the_tok
 
 def test_speed_is_of_single_calls(backbone, chat, monkeypatch):
     """The clock runs by tokens alone: one of a prompt takes 0.01 s, a new one 0.1 s."""
-    now, asked = [0.0], []
+    now, asked, limits = [0.0], [], []
     prompts = [[5] * length for length in (10, 20, 30, 40, 50, 60, 70)]
 
     def answer(*args, max_new_tokens, **settings):
         done = generate(*args, max_new_tokens=max_new_tokens, **settings)
         ((prompt,),) = args[3:]
         asked.append(len(prompt))
+        limits.append(max_new_tokens)
         now[0] += 0.01 * len(prompt) + 0.1 * len(done[0].ids)
         return done
 
     monkeypatch.setattr("stages.evaluate.cost.speed.generate", answer)
     monkeypatch.setattr("stages.evaluate.cost.speed.time.perf_counter", lambda: now[0])
     backbone.load("base", Artifact("base", "policy"))
-    speed = measure_speed(backbone, "base", chat, prompts, max_new_tokens=6)
-    assert sorted(set(asked)) == [10, 30, 40, 50, 70]  # of every length that there is
+    speed = measure_speed(backbone, "base", chat, prompts, max_new_tokens=99)
+    assert sorted(set(asked)) == [20, 40, 60]  # short, middling and long
+    assert max(limits) == 24  # a long answer is not waited for
     assert speed.first_token == pytest.approx(0.01 * 40 + 0.1)
     assert speed.rate == pytest.approx(10)
 
