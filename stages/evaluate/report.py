@@ -15,10 +15,12 @@ from stages.evaluate.cost.costs import Costs
 from stages.evaluate.measuring.forgetting import Forgetting
 from stages.evaluate.measuring.measuring import Measured
 from stages.evaluate.verdict.contest import Contender, hold
-from stages.evaluate.verdict.primary import PROXY, choose_primary
+from stages.evaluate.verdict.primary import PROXY, choose_primary, direction
 from stages.evaluate.verdict.verdict import no_verdict, verdict
 from stages.evaluate.verdict.win_rates import win_rate_table
 from stages.objectives.classification import macro_f1_difference, macro_f1_interval
+from stages.objectives.comparisons import NUM_RESAMPLES
+from stages.objectives.statistics import bootstrap_ci
 
 FIELD = "field/"  # how the figures of a JSON answer's single fields begin: they have a table of their own
 
@@ -117,9 +119,16 @@ def _all_figures(found: Evaluation) -> list[str]:
 def _rows(found: Evaluation, wanted: Sequence[str]) -> list[list[str | float | None]]:
     every = list(found.figures.values())
     return [
-        [figure, *(with_interval(mean_interval(own[figure])) if figure in own else None for own in every)]
+        [figure, *(with_interval(_interval(figure, own[figure])) if figure in own else None for own in every)]
         for figure in wanted
     ]
+
+
+def _interval(figure: str, values: Sequence[float | None]) -> tuple[float, float, float]:
+    """A KL or a length that happens to be 0 everywhere is no share of right answers."""
+    if direction(figure) > 0:
+        return mean_interval(values)
+    return bootstrap_ci([value for value in values if value is not None], NUM_RESAMPLES)
 
 
 def _differences(figures: Mapping[str, Figures], baseline: str, wanted: Sequence[str]) -> Table:

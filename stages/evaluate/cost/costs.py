@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from stages.evaluate.answers import Answers
 from stages.evaluate.asking.candidates import Candidate
 from stages.evaluate.asking.desk import Desk, Prompts, role_of
+from stages.evaluate.config import Baseline
 from stages.evaluate.cost.calls import CallCost, call_cost, price_of, training_cost
 from stages.evaluate.cost.speed import Speed, measure_speed
 
@@ -25,21 +26,33 @@ def costs_of(
     desk: Desk, compared: Sequence[Candidate], prompts: Mapping[str, Prompts], answers: Mapping[str, Answers]
 ) -> Costs:
     """Everybody's. A server's calls are counted in its own tokens and not timed: others ask it too."""
-    found = Costs()
+    found = Costs(speeds=_speeds(desk, compared, prompts))
+    for candidate in compared:
+        _add(found, desk, candidate, answers[candidate.name])
+    return found
+
+
+def _speeds(desk: Desk, compared: Sequence[Candidate], prompts: Mapping[str, Prompts]) -> dict[str, Speed]:
+    """Measured once for policies of one build that are asked in one way: what differs between them is noise."""
+    known: dict[tuple[bool, Baseline], Speed] = {}
+    found: dict[str, Speed] = {}
     with desk.context.progress("timing", len(compared)) as advance:
         for candidate in compared:
-            _add(found, desk, candidate, prompts.get(candidate.name), answers[candidate.name])
+            if candidate.policy is not None:
+                build = (candidate.policy.info.get("tuning") == "lora", candidate.way)
+                if build not in known:
+                    role, limit = role_of(candidate), desk.config.max_new_tokens
+                    known[build] = measure_speed(desk.backbone, role, desk.chat, prompts[candidate.name], limit)
+                found[candidate.name] = known[build]
             advance(1)
     return found
 
 
-def _add(found: Costs, desk: Desk, candidate: Candidate, prompts: Prompts | None, own: Answers) -> None:
+def _add(found: Costs, desk: Desk, candidate: Candidate, own: Answers) -> None:
     name, price = candidate.name, price_of(desk.config.prices, candidate.name)
-    if candidate.policy is not None and prompts is not None:
-        role, limit = role_of(candidate), desk.config.max_new_tokens
-        found.speeds[name] = measure_speed(desk.backbone, role, desk.chat, prompts, limit)
-        if candidate.policy.seconds and (paid := training_cost(candidate.policy.seconds, price)) is not None:
-            found.training[name] = paid
+    spent = candidate.policy.seconds if candidate.policy is not None else None
+    if spent and (paid := training_cost(spent, price)) is not None:
+        found.training[name] = paid
     asked = [count for count in own.num_prompt_tokens if count is not None]
     written = [count for count in own.num_new_tokens if count is not None]
     if asked and written:

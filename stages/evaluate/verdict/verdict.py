@@ -185,7 +185,7 @@ def _table(contest: Contest, contenders: Sequence[Contender]) -> Table:
             row += [_by(found), f"{found.p:.2g}"] if found else [None, None]
         words = [_in_words(contest, name, str(other)) for other in against if name not in (first, other)]
         rows.append([*row, "; ".join(words)])
-    heads = [head for other in against for head in (f"less {other}", f"p, less {other}")]
+    heads = [head for other in against for head in (f"less {other}", "its p")]
     return Table(
         f"Candidates on {contest.figure}", ["candidate", contest.figure, *heads, "in words"], rows, _note(contest)
     )

@@ -232,3 +232,16 @@ def test_no_tuned_candidate_is_asked_about_when_there_is_none(context: Context) 
     result, _ = run(plain(replace(context, inputs=alone)))
     (verdict,) = [f for f in result.fragments if isinstance(f, Verdict)]
     assert "no tuned model is among the candidates" in verdict.sentences[1]
+
+
+def test_a_kl_of_nothing_has_no_width(context: Context) -> None:
+    """All zeros are no share of right answers, whose interval would reach above 0."""
+    reference = {**context.inputs, "reference": [context.inputs["candidates"][1]]}
+    result, _ = run(plain(replace(context, inputs=reference)), reference="policy-1")
+    assert column(titled(result, "Candidates on held-out prompts"), "policy-1")["KL to policy-1"] == "0 [0, 0]"
+
+
+def test_policies_of_one_build_asked_alike_are_timed_once(context: Context) -> None:
+    result, _ = run(plain(context))
+    seconds = column(titled(result, "What a call costs"), "seconds to the first token")
+    assert seconds["policy-1"] == seconds["policy-2"]
