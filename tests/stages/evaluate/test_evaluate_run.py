@@ -18,7 +18,8 @@ from stages.evaluate.answers import heldout_questions
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
-from stages.objectives.comparisons import difference, interval
+from stages.objectives.comparisons import NUM_RESAMPLES, difference, interval
+from stages.objectives.statistics import bootstrap_ci
 from stages.rollout.generate import generate
 from stages.rollout.score import all_scores, token_kl
 from stages.rollout.sequences import Sequences
@@ -81,7 +82,11 @@ def test_table_and_intervals_equal_a_recomputation(result: Result, by_hand: dict
         for title in ("Candidates on held-out prompts", "Difference from base", "Difference from policy-1")
     )
     for name, own in by_hand.items():
-        assert cell(table, figure, name) == told(interval(own[figure].tolist()))
+        values = own[figure].tolist()
+        is_better_or_worse = figure in ("ended", "proxy score")
+        assert cell(table, figure, name) == told(
+            interval(values) if is_better_or_worse else bootstrap_ci(values, NUM_RESAMPLES)
+        )
         expected = float(own[figure].mean())
         assert result.metrics[f"{name}/{figure.replace(' ', '_')}"] == pytest.approx(expected, abs=1e-5)
     for name in ("policy-1", "policy-2"):
