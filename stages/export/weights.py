@@ -87,20 +87,10 @@ def load_plainly(written: Written, dtype: Any) -> Any:
 
 def _read(path: str, revision: str | None, model: ModelConfig) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
 
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=torch.float32, trust_remote_code=model.trust_remote_code, weights_only=True
-        )
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # of a stranger's files, and each library that reads one raises its own kinds
-        raise ModelError(
-            f"the model could not be loaded: {first_line(error)}",
-            where=path,
-            remedy="check model_name_or_path, and the network for a hub id",
-        ) from error
+    from stages.modeling.reading import read_model
+
+    return read_model(path, revision, model, dtype=torch.float32, label=path)
 
 
 def _add(base: Any, adapter: Path) -> Any:

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contract import Artifact, ModelConfig
-from pipeline.errors import ModelError, first_line
+from pipeline.errors import ModelError
 from stages.modeling import norms, ragged, varlen
 from stages.modeling.locate import Location, locate
 from stages.modeling.passes import Fixed, Standing, is_recordable
 from stages.modeling.precision import cpu_multiplies_bfloat16, mixes_bfloat16, weights_dtype
 from stages.modeling.ragged import Group, Layout, Ragged
+from stages.modeling.reading import read_model
 
 # Models that change the logits after the head; our fused scorer multiplies by the head alone.
 LOGIT_FACTORS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
@@ -172,33 +173,9 @@ class Backbone(ABC):
         """D."""
 
     def _read(self, path: str, revision: str | None = None) -> Any:
-        from transformers import AutoModelForCausalLM
-
         label = self.location.label if path == self.location.path else path
-        try:
-            model, loaded = AutoModelForCausalLM.from_pretrained(
-                path,
-                revision=revision,
-                dtype=self.dtype,
-                trust_remote_code=self.config.trust_remote_code,
-                attn_implementation=self.config.attn_implementation or "sdpa",
-                weights_only=True,  # a pickle among the weights cannot run anything; safetensors come first
-                output_loading_info=True,
-            )
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # of a stranger's files, and each library that reads one raises its own kinds
-            raise ModelError(
-                f"the model could not be loaded: {first_line(error)}",
-                where=label,
-                remedy="check model_name_or_path, and the network for a hub id",
-            ) from error
-        if loaded["missing_keys"]:
-            raise ModelError(
-                f"the model's files lack {len(loaded['missing_keys'])} tensors, {min(loaded['missing_keys'])} for one",
-                where=label,
-                remedy="fetch or write the model again: what is missing would be random",
-            )
+        attention = self.config.attn_implementation or "sdpa"
+        model = read_model(path, revision, self.config, dtype=self.dtype, attention=attention, label=label)
         model = model.to(self.device).eval()
         norms.fuse(model)
         if self.attention == ragged.NAME:
