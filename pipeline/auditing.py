@@ -12,10 +12,9 @@ from pipeline import registry
 from pipeline.contract import DataSource, Source
 from pipeline.errors import UserError, nearest
 from pipeline.graph import Stage, input_fields
+from pipeline.options import RUNS, Debug, Overrides, RecipePath
 from pipeline.recipe import Recipe, load_recipe
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
 DataNames = Annotated[list[str] | None, typer.Option("--data", metavar="NAME", help="Only this data source.")]
 Against = Annotated[
     list[str] | None,
@@ -37,8 +36,8 @@ def audit(
     fix: Fix = None,
     fail_on: FailOn = "error",
     overrides: Overrides = None,
-    runs: Runs = Path("runs"),
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    runs: Runs = RUNS,
+    debug: Debug = False,
 ) -> None:
     """Look for what is wrong with a recipe's data, before anything is trained on it."""
     loaded = load_recipe(recipe, overrides or ())

@@ -13,6 +13,7 @@ import typer
 
 from pipeline import __version__, auditing, collecting, looking, using
 from pipeline.errors import FAILED, INTERRUPTED, WRONG_INPUT, PosttuneError, StageFailed, UserError
+from pipeline.options import RUNS, Debug, Overrides, RecipePath, Runs
 from pipeline.recipe import Recipe, dump_resolved, load_recipe
 from pipeline.store import Store
 
@@ -22,24 +23,15 @@ app = typer.Typer(
     help="Instruction tuning, reward models from ranked comparisons, PPO and DPO, in resumable stages.",
 )
 
-RecipePath = Annotated[
-    Path, typer.Argument(metavar="RECIPE", help="A recipe file, for example recipes/quickstart.yaml.")
-]
 StageNames = Annotated[
     list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stage names; all of them by default.")
 ]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: ppo.kl_coef=0.1.")
-]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where run folders live.")]
 Force = Annotated[
     list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and everything the libraries print.")]
 AllowDrift = Annotated[
     bool, typer.Option("--allow-drift", help="Resume on another processor, or under other versions or threads, too.")
 ]
-RUNS = Path("runs")
 # typer brings its own copy of click, or uses the installed one, by version: this is UsageError of the right one.
 USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
 

@@ -11,20 +11,18 @@ from pipeline import plan as planning
 from pipeline import registry
 from pipeline.contract import AWAITED
 from pipeline.errors import UserError, nearest
+from pipeline.options import RUNS, Overrides, RecipePath, Runs
 from pipeline.recipe import load_recipe
-from pipeline.store import StageRun, Store, returned
+from pipeline.stage_run import StageRun, returned
+from pipeline.store import Store
 
 app = typer.Typer(
     help="Export a batch of ranking tasks, import what comes back, and look at both.", no_args_is_help=True
 )
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with a stage of kind collect.")]
 StageName = Annotated[
     str | None, typer.Option("--stage", metavar="STAGE", help="Which one, where the recipe has several.")
 ]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where run folders live.")]
-RUNS = Path("runs")
 
 
 @app.command()

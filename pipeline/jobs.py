@@ -11,7 +11,8 @@ from pipeline.contract import DataSource, Source
 from pipeline.graph import Stage, input_fields
 from pipeline.plan import closure
 from pipeline.recipe import Recipe
-from pipeline.store import StageRun, Store
+from pipeline.stage_run import StageRun
+from pipeline.store import Store
 from pipeline.worker import Job
 
 Made = Mapping[str, StageRun]  # finished stages by name: the very runs that a plan was made of

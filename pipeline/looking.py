@@ -12,9 +12,11 @@ import typer
 from pipeline import registry
 from pipeline.contract import Source
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 from pipeline.graph import Stage, input_fields
+from pipeline.options import RUNS, Debug, Overrides, RecipePath, Runs
 from pipeline.recipe import Recipe, load_recipe
-from pipeline.store import Store, write_atomically
+from pipeline.store import Store
 
 # As stages/preview/page.html.jinja begins: a file that does not is not written over.
 PAGE_BEGINS = b"""<!doctype html>
@@ -26,19 +28,15 @@ PAGE_BEGINS = b"""<!doctype html>
 
 
 def preview(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")],
+    recipe: RecipePath,
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="A stage that reads data.")],
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, help="Rows to show in full.")] = 3,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the same as one HTML page, too.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: sft.max_length=512.")
-    ] = None,
-    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where run folders live.")] = (
-        Path("runs")
-    ),
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    debug: Debug = False,
 ) -> None:
     """Show, token by token, what the model will see of a stage's rows, which tokens count, and what is wrong."""
     loaded = load_recipe(recipe, overrides or ())

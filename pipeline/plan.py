@@ -12,7 +12,8 @@ from pipeline.errors import UserError
 from pipeline.fingerprint import differences, fingerprint, material
 from pipeline.graph import Stage
 from pipeline.recipe import Recipe
-from pipeline.store import Store, returned, rows_file
+from pipeline.stage_run import returned, rows_file
+from pipeline.store import Store
 
 Action = Literal["run", "resume", "skip", "wait"]  # wait: until people have sent their rankings
 FORCED = ("forced",)

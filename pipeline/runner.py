@@ -13,15 +13,17 @@ from typing import Any
 
 import yaml
 
-from pipeline import launch, redaction, registry, report, store, tracking
+from pipeline import launch, redaction, registry, report, stage_run, tracking
 from pipeline.contract import AWAITED
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError, Waiting
+from pipeline.files import read_json, size, write_atomically
 from pipeline.fingerprint import record_rows
 from pipeline.graph import Stage, input_fields
 from pipeline.jobs import Made, inputs_of, job_of
 from pipeline.plan import FORCED, Step, closure, missing_rows, plan, plan_stage, with_rows
 from pipeline.recipe import LaunchConfig, Recipe
-from pipeline.store import StageRun, Store
+from pipeline.stage_run import StageRun
+from pipeline.store import Store
 
 Say = Callable[[str], None]
 
@@ -133,7 +135,7 @@ def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
 def _verify_inputs(folder: Store, step: Step, made: Made) -> None:
     """Whatever this stage reads is what was published; a resume finds the state that its own run left."""
     for name in sorted(step.stage.needs):
-        store.verify(made[name])
+        stage_run.verify(made[name])
     if step.action == "resume":
         tracking.read_state(folder.run(step.stage.name, str(step.fingerprint)).folder)
 
@@ -142,27 +144,29 @@ def _execute(recipe: Recipe, folder: Store, step: Step, made: Made, options: Opt
     """Run or resume one stage to its published artifact."""
     stage, started = step.stage, time.monotonic()
     run = folder.run(stage.name, str(step.fingerprint))
-    with store.locked(run) as lock:
+    with stage_run.locked(run) as lock:
         if run.manifest() and step.reasons != FORCED:
             say(f"{stage.name}: another process has just finished it")
             return
         _check_unanswered(stage, run)
         _check_room(recipe, stage, run)  # while what --force will replace is still there
-        before, files = folder.last_fingerprint(stage.name), store.remember(run)
+        before, files = folder.last_fingerprint(stage.name), stage_run.remember(run)
         if step.action == "run":
-            store.forget(run, forced=step.reasons == FORCED)
+            stage_run.forget(run, forced=step.reasons == FORCED)
         config = yaml.safe_dump({"kind": stage.kind, **stage.config.model_dump(mode="json")}, sort_keys=False)
         inputs = inputs_of(stage, made)
-        store.prepare(run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs})
+        stage_run.prepare(
+            run, config, {"material": step.material, "rows": record_rows(recipe, stage), "inputs": inputs}
+        )
         folder.point(stage.name, run.fingerprint)
         try:
             result = _run_worker(recipe, folder, stage, run, made, lock, options)
         except UserError:
-            if store.discard(run, files):
+            if stage_run.discard(run, files):
                 folder.point(stage.name, before if before != run.fingerprint else None)
             raise
         report.finish_card(run, result["report"]["fragments"])
-        store.publish(run, {**result["record"], "inputs": inputs}, result["report"])
+        stage_run.publish(run, {**result["record"], "inputs": inputs}, result["report"])
     for line in result["summary"]:
         say(f"  {line}")
     peak = result["record"]["peak_memory_mb"] / 1024
@@ -173,9 +177,9 @@ def _execute(recipe: Recipe, folder: Store, step: Step, made: Made, options: Opt
 
 def _check_unanswered(stage: Stage, run: StageRun) -> None:
     """A batch that people have answered is not made anew: other bits would leave their answers without their tasks."""
-    if type(stage.config).produces in AWAITED and store.returned(run).exists():
+    if type(stage.config).produces in AWAITED and stage_run.returned(run).exists():
         raise UserError(
-            f"this batch has gone out to people: {store.returned(run)}",
+            f"this batch has gone out to people: {stage_run.returned(run)}",
             where=stage.name,
             remedy="change a setting for another batch, for example the title, or move that folder away",
         )
@@ -186,7 +190,7 @@ def _check_room(recipe: Recipe, stage: Stage, run: StageRun) -> None:
     estimate = registry.load(registry.find(stage.kind).estimate)(stage.config, recipe.model)
     if estimate.disk_gb is None:
         return
-    needed = estimate.disk_gb * 2**10 - store.size(run.folder) / 2**20
+    needed = estimate.disk_gb * 2**10 - size(run.folder) / 2**20
     free = shutil.disk_usage(run.folder).free / 2**20
     if free < needed:
         raise StageFailed(
@@ -209,13 +213,13 @@ def _run_worker(
         (run.folder / name).unlink(missing_ok=True)
     job = run.folder / "job.json"
     asked = replace(job_of(recipe, folder, stage, run, made), debug=options.debug, allow_drift=options.allow_drift)
-    store.write_atomically(job, json.dumps(asdict(asked)))
+    write_atomically(job, json.dumps(asdict(asked)))
     processes = recipe.launch if type(stage.config).distributed else LaunchConfig()
     try:
         ended = launch.run_worker(processes, job, lock)
     finally:
         _clean(run)
-    result = store.read_json(run.folder / "result.json")
+    result = read_json(run.folder / "result.json")
     if ended.status == 0 and result is not None:
         (run.folder / "result.json").unlink()  # now: a kill once the manifest is there would leave it
         return {**result, "told_to_stop": ended.told_to_stop}
@@ -235,7 +239,7 @@ def _clean(run: StageRun) -> None:
 
 def _failure(run: StageRun, code: int, options: Options) -> PosttuneError:
     """The worker's own account of what went wrong, or what its exit status tells."""
-    told = store.read_json(run.folder / "error.json")
+    told = read_json(run.folder / "error.json")
     if told:
         kind = {2: UserError, 130: Interrupted}.get(told["code"], StageFailed)
         remedy = told["remedy"] or (

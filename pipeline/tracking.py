@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.store import read_json, write_atomically
+from pipeline.files import read_json, write_atomically
 
 FINISH_SECONDS = 30.0  # how long the end of a stage waits for W&B
 STATE = "state.json"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import manifest, registry
+from pipeline.files import read_json, size
 from pipeline.recipe import RUN_FILES
-from pipeline.store import StageRun, read_json, returned, size
+from pipeline.stage_run import StageRun, returned
 
 RUN = re.compile(r"[0-9a-f]{12}")  # the name of a stage's folder
 

@@ -9,23 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline import registry, store
+from pipeline import registry, stage_run
 from pipeline.contract import Artifact, Source
 from pipeline.errors import UserError, nearest
 from pipeline.graph import Stage, input_fields
+from pipeline.options import RUNS, Debug, Overrides, RecipePath, Runs
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.store import Store
 
 if TYPE_CHECKING:
     from pipeline.plan import Step
-
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as the run did.")
-]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where run folders live.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-RUNS = Path("runs")
 
 
 def chat(
@@ -114,7 +107,7 @@ def _policy(recipe: Recipe, folder: Store, name: str) -> Artifact:
             remedy=f"posttune run {recipe.path} {name}",
         )
     run = folder.run(name, str(step.fingerprint))
-    store.verify(run)
+    stage_run.verify(run)
     return Artifact(name, "policy", run.output, run.digest)
 
 

@@ -28,8 +28,8 @@ from typing import Any, NoReturn
 from pipeline import lifeline, registry
 from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, TaskConfig
 from pipeline.errors import FAILED, INTERRUPTED, Interrupted, PosttuneError, disk_problem
+from pipeline.files import write_atomically
 from pipeline.launch import SIGNALS
-from pipeline.store import write_atomically
 from pipeline.terminal import Terminal
 from pipeline.tracking import Tracker
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.store import StageRun
+    from pipeline.stage_run import StageRun
 
 
 def write(root: Path) -> Path:
@@ -15,10 +15,10 @@ def write(root: Path) -> Path:
 
     Works on a half-finished folder too. The page changes nothing else and replaces the old one atomically.
     """
+    from pipeline.files import write_atomically
     from pipeline.redaction import clean
     from pipeline.report.folder import read_run
     from pipeline.report.page import render
-    from pipeline.store import write_atomically
 
     page = root / "report.html"
     write_atomically(page, clean(render(read_run(root))))
@@ -31,10 +31,10 @@ def finish_card(run: StageRun, fragments: Sequence[Mapping[str, Any]]) -> None:
     Nothing that differs between two runs of one fingerprint goes in: an artifact is known by its files' digests.
     """
     from pipeline.errors import StageFailed
+    from pipeline.files import write_atomically
     from pipeline.redaction import clean
     from pipeline.report.card import finish
     from pipeline.report.origin import made_from
-    from pipeline.store import write_atomically
 
     readme = run.unpublished / "README.md"
     if not readme.is_file():

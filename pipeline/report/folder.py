@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import read_json
 from pipeline.manifest import SHA256
 from pipeline.recipe import NAME
 from pipeline.report.origin import NOTHING_KNOWN, MadeFrom, made_from
 from pipeline.report.text import is_number, items, mapping, number, plain, shorten
-from pipeline.store import StageRun, read_json
+from pipeline.stage_run import StageRun
 
 Points = list[tuple[float, float]]
 MAX_README = 100_000  # characters; ours has a few thousand

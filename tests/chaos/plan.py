@@ -42,7 +42,7 @@ SAMPLING = Moment("in sampling", "stages.rollout.decode:draw", (1, 4), phase=END
 EVALUATION = Moment("in evaluation", "stages.evaluate.answers:ask", (1, 2), phase=ENDING, stages=("sft", "dpo", "ppo"))
 JUDGING = Moment("in evaluation", "stages.rm.judged:judge", phase=ENDING, stages=("rm",))
 WEIGHTS = Moment("in writing the weights", "safetensors.torch:save_file", when="after", phase=ENDING)
-PUBLISH = Moment("in a publish", "pipeline.store:publish", phase=ENDING, process="engine")
+PUBLISH = Moment("in a publish", "pipeline.stage_run:publish", phase=ENDING, process="engine")
 MOMENTS = (
     STEP, CHECKPOINT, ROLLOUT, EPOCH, SAMPLING, EVALUATION, JUDGING, WEIGHTS, PUBLISH,
     Moment("before the first step", "stages.modeling.backbone:open_backbone", phase=START),
@@ -62,7 +62,7 @@ MOMENTS = (
     Moment("while outputs are hashed", "os:fsync", (9, 22), phase=ENDING, process="engine"),
     Moment("before outputs have their name", "os:rename", phase=ENDING, process="engine"),
     Moment("after outputs have their name", "os:rename", when="after", phase=ENDING, process="engine"),
-    Moment("after the manifest", "pipeline.store:publish", when="after", phase=DONE, process="engine"),
+    Moment("after the manifest", "pipeline.stage_run:publish", when="after", phase=DONE, process="engine"),
 )  # fmt: skip
 OUTSIDE = ("kill the engine", "SIGTERM", "Ctrl-C", "Ctrl-C twice")
 INTERRUPTED = (STEP, CHECKPOINT, ROLLOUT, EPOCH, SAMPLING, EVALUATION, JUDGING, WEIGHTS)

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 from toy_project import CHAIN, Project
 
-from pipeline import store
+from pipeline import files, stage_run
 from pipeline.errors import StageFailed, UserError
 from pipeline.recipe import load_recipe
-from pipeline.store import StageRun, Store
+from pipeline.stage_run import StageRun
+from pipeline.store import Store
 
 PRINT = "f" * 64
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline import store
-with store.locked(store.StageRun("sft", "f" * 64, Path(sys.argv[1]))):
+from pipeline import stage_run
+with stage_run.locked(stage_run.StageRun("sft", "f" * 64, Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -34,14 +35,14 @@ def run(tmp_path: Path) -> StageRun:
 
 
 def publish(run: StageRun, text: str = "abc") -> None:
-    store.prepare(run, "kind: toy\n", {"material": {}})
+    stage_run.prepare(run, "kind: toy\n", {"material": {}})
     (run.unpublished / "inner").mkdir()
     (run.unpublished / "inner" / "w.txt").write_text(text, "utf-8")
-    store.publish(run, {"metrics": {}, "seconds": 1.0}, {"fragments": []})
+    stage_run.publish(run, {"metrics": {}, "seconds": 1.0}, {"fragments": []})
 
 
 def test_run_is_unfinished_until_it_is_published(run: StageRun) -> None:
-    store.prepare(run, "", {})
+    stage_run.prepare(run, "", {})
     assert run.manifest() is None
     publish(run)
     manifest = run.manifest()
@@ -78,34 +79,34 @@ def test_run_is_unfinished_when_its_manifest_is_torn_or_anothers(run: StageRun, 
 
 
 def test_publish_that_fails_leaves_no_manifest(run: StageRun) -> None:
-    store.prepare(run, "", {})
+    stage_run.prepare(run, "", {})
     run.output.mkdir()
     (run.output / "in the way").touch()
     with pytest.raises(StageFailed, match="could not be published"):
-        store.publish(run, {}, {})
+        stage_run.publish(run, {}, {})
     assert run.manifest() is None
 
 
 def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    store.write_atomically(file, "old")
+    files.write_atomically(file, "old")
     with pytest.raises(UnicodeEncodeError):
-        store.write_atomically(file, "\ud800")
+        files.write_atomically(file, "\ud800")
     assert file.read_text("utf-8") == "old"
 
 
 def test_discard_leaves_only_the_log_unless_there_is_a_checkpoint(run: StageRun) -> None:
-    store.prepare(run, "", {})
+    stage_run.prepare(run, "", {})
     run.log.write_text("said", "utf-8")
-    assert store.discard(run, {})
+    assert stage_run.discard(run, {})
     assert [path.name for path in run.folder.iterdir()] == ["log.txt"]
     (run.checkpoints / "step-000002").mkdir(parents=True)
     (run.checkpoints / "step-000002" / "MANIFEST.json").write_text("{}", "utf-8")
     (run.folder / "state.json").write_text("before", "utf-8")
-    before = store.remember(run)
-    store.prepare(run, "", {})
+    before = stage_run.remember(run)
+    stage_run.prepare(run, "", {})
     (run.folder / "state.json").write_text("after", "utf-8")
-    assert not store.discard(run, before)
+    assert not stage_run.discard(run, before)
     assert run.has_checkpoint
     assert sorted(path.name for path in run.folder.iterdir()) == ["checkpoints", "log.txt", "state.json"]
     assert (run.folder / "state.json").read_text("utf-8") == "before"
@@ -114,7 +115,7 @@ def test_discard_leaves_only_the_log_unless_there_is_a_checkpoint(run: StageRun)
 def test_torn_files_of_a_killed_process_go_when_the_run_goes_on(run: StageRun) -> None:
     run.folder.mkdir(parents=True)
     (run.folder / "result.json.tmp-77").write_text("{", "utf-8")
-    store.prepare(run, "", {})
+    stage_run.prepare(run, "", {})
     assert not list(run.folder.glob("*.tmp-*"))
 
 
@@ -139,19 +140,22 @@ def hold(folder: Path) -> subprocess.Popen[str]:
 def test_lock_refuses_a_second_process_and_is_free_after_a_kill(run: StageRun) -> None:
     holder = hold(run.folder)
     try:
-        with pytest.raises(UserError, match=f"process {holder.pid} is already running this stage"), store.locked(run):
+        with (
+            pytest.raises(UserError, match=f"process {holder.pid} is already running this stage"),
+            stage_run.locked(run),
+        ):
             pass
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
-    with store.locked(run):
+    with stage_run.locked(run):
         assert (run.folder / "lock").read_text("utf-8") == str(os.getpid())
 
 
 def test_lock_is_free_after_an_error_inside(run: StageRun) -> None:
-    with pytest.raises(KeyError), store.locked(run):
+    with pytest.raises(KeyError), stage_run.locked(run):
         raise KeyError
-    with store.locked(run):
+    with stage_run.locked(run):
         pass
 
 
@@ -212,14 +216,14 @@ def test_what_was_paid_for_outlives_attempts_but_not_force_or_the_end(run: Stage
         reply.write_text("{}", "utf-8")
 
     pay()
-    store.forget(run)
-    assert store.discard(run, {}) and reply.exists()
+    stage_run.forget(run)
+    assert stage_run.discard(run, {}) and reply.exists()
     (run.checkpoints / "step-000001").mkdir(parents=True)
     (run.checkpoints / "step-000001" / "MANIFEST.json").write_text("{}", "utf-8")
-    assert not store.discard(run, {}) and reply.exists() and run.has_checkpoint
-    store.forget(run, forced=True)
+    assert not stage_run.discard(run, {}) and reply.exists() and run.has_checkpoint
+    stage_run.forget(run, forced=True)
     assert not reply.exists()
     pay()
-    store.prepare(run, "", {})
-    store.publish(run, {}, {})
+    stage_run.prepare(run, "", {})
+    stage_run.publish(run, {}, {})
     assert not reply.exists()

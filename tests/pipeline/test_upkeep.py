@@ -11,8 +11,8 @@ import pytest
 import toy_project
 from toy_project import Project
 
-from pipeline import store
-from pipeline.store import StageRun
+from pipeline import stage_run
+from pipeline.stage_run import StageRun
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_runs_under_earlier_settings_are_listed_and_removed_when_asked(project: 
 def test_run_that_a_process_works_in_stays(project: Project) -> None:
     old = project.stage_folder("ppo")
     project.command("run", "chain.yaml", "--set", "ppo.steps=7")
-    with store.locked(StageRun("ppo", old.name, old)):
+    with stage_run.locked(StageRun("ppo", old.name, old)):
         result = project.command("gc", "chain.yaml", "--set", "ppo.steps=7", "--delete")
     assert "in use: stays" in result.stdout and "0.0 MB freed" in result.stdout
     assert (old / "manifest.json").exists()
@@ -153,7 +153,7 @@ def test_checkpoint_that_was_set_aside_is_no_damage(project: Project) -> None:
 def test_stage_that_is_running_is_not_looked_at(project: Project) -> None:
     run = project.stage_folder("rm")
     flip(run / "output/weights.json")
-    with store.locked(StageRun("rm", run.name, run)):
+    with stage_run.locked(StageRun("rm", run.name, run)):
         result = project.command("verify", "chain.yaml")
     assert result.returncode == 0 and "in use: not looked at" in result.stdout
 
@@ -172,6 +172,6 @@ def test_index_that_is_gone_is_told(project: Project) -> None:
 
 def test_status_says_of_a_running_stage_that_it_runs(project: Project) -> None:
     run = project.stage_folder("rm")
-    with store.locked(StageRun("rm", run.name, run)):
+    with stage_run.locked(StageRun("rm", run.name, run)):
         (line,) = (x for x in project.command("status", "chain.yaml").stdout.splitlines() if x.startswith("rm "))
     assert line.split()[1] == "running"

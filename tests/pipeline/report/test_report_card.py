@@ -16,7 +16,7 @@ from pipeline.report.card import cards, escaped, finish
 from pipeline.report.folder import read_run
 from pipeline.report.origin import Ingredient, MadeFrom
 from pipeline.report.text import NOTHING
-from pipeline.store import StageRun
+from pipeline.stage_run import StageRun
 
 INPUTS = {
     "material": {
