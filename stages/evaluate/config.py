@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Frozen, Input, ModelConfig, Names, Role, StageConfig
+from pipeline.contract import Estimate, Frozen, Input, ModelConfig, Names, Role, SaveSteps, Saving
 from stages.modeling.memory import training_estimate
 
 
@@ -57,11 +57,11 @@ class Price(Frozen):
     hour: float = Field(0.0, ge=0)  # of the machine that answers, and that trained
 
 
-class Config(StageConfig):
+class Config(Saving):
     """Which candidates, judged by what, on which prompts."""
 
     produces: ClassVar[Role] = "evaluation"
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
 
     candidates: Annotated[tuple[str, ...], Input(role="policy")] = Field(min_length=1)  # the first is the baseline
     baselines: dict[str, Baseline] = Field(default_factory=dict)  # by name: "base + few_shot" in every table
@@ -80,6 +80,7 @@ class Config(StageConfig):
     temperature: float = Field(0.0, ge=0)  # 0: greedy, one answer a prompt, what a deployed model would say
     batch_size: int = Field(32, gt=0)  # prompts answered together
     num_shown: int = Field(20, ge=0)  # prompts in the report
+    save_steps: SaveSteps = 1  # candidates
 
     @model_validator(mode="after")
     def _baselines_fit(self) -> Self:

@@ -13,6 +13,7 @@ from pipeline.contract import Context
 from pipeline.errors import ModelError, UserError
 from stages.evaluate.answers import Answers, Question, ask_prompts
 from stages.evaluate.asking.candidates import Candidate
+from stages.evaluate.asking.kept import Kept
 from stages.evaluate.asking.prompting import Material
 from stages.evaluate.config import Config
 from stages.evaluate.measuring.reward_models import RewardModel
@@ -60,18 +61,20 @@ def ask_all(
     desk: Desk, candidates: Sequence[Candidate], prompts: Mapping[str, Prompts], proxy: RewardModel | None
 ) -> tuple[dict[str, Answers], dict[str, str]]:
     """Each candidate's answers by its name; and why a server's are missing, which costs the others nothing."""
-    answers: dict[str, Answers] = {}
+    kept = Kept(desk.context, desk.backbone, desk.config)
     silent: dict[str, str] = {}
     for candidate in candidates:
+        if candidate.name in kept:
+            continue
         if candidate.policy is not None:
-            answers[candidate.name] = _ask_policy(desk, candidate, prompts[candidate.name], proxy)
+            kept.add(candidate.name, _ask_policy(desk, candidate, prompts[candidate.name], proxy))
             continue
         try:
-            answers[candidate.name] = _ask_server(desk, candidate, proxy)
+            kept.add(candidate.name, _ask_server(desk, candidate, proxy))
         except UserError as error:
             silent[candidate.name] = f"{error.where}: {error.problem}"
             desk.context.say(f"{candidate.name} is left out of the evaluation: {error}")
-    return answers, silent
+    return kept.of([candidate.name for candidate in candidates]), silent
 
 
 def write_prompts(desk: Desk, candidates: Sequence[Candidate]) -> dict[str, Prompts]:

@@ -19,6 +19,10 @@ NOTE = (
     "Means a call. Many servers charge less for a beginning that many prompts share, or compute it once: a long system "
     "prompt or fixed examples then cost less than their tokens say; what is picked for each question does not"
 )
+SPEED_NOTE = (
+    ". Speed on this machine, one call at a time, of a LoRA as merged into the weights (`posttune export`), timed once "
+    "for all policies that are asked alike: a server that batches is faster"
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def cost_table(
     columns = ["candidate", "prompt tokens", "new tokens", "seconds to the first token", "new tokens a second",
                f"price of {CALLS:,} calls", "price of training", f"training, against {baseline}"]  # fmt: skip
     filled = [0, *(place for place in range(1, len(columns)) if any(row[place] is not None for row in rows))]
-    note = NOTE + (". Speed on this machine, one call at a time: a server that batches is faster" if speeds else "")
+    note = NOTE + (SPEED_NOTE if speeds else "")
     return Table("What a call costs", [columns[i] for i in filled], [[row[i] for i in filled] for row in rows], note)
 
 

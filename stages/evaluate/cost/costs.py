@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.contract import Artifact
 from stages.evaluate.answers import Answers
 from stages.evaluate.asking.candidates import Candidate
 from stages.evaluate.asking.desk import Desk, Prompts, role_of
 from stages.evaluate.config import Baseline
 from stages.evaluate.cost.calls import CallCost, call_cost, price_of, training_cost
 from stages.evaluate.cost.speed import Speed, measure_speed
+from stages.modeling.roles import role_of_artifact
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,31 @@ def costs_of(
 
 
 def _speeds(desk: Desk, compared: Sequence[Candidate], prompts: Mapping[str, Prompts]) -> dict[str, Speed]:
-    """Measured once for policies of one build that are asked in one way: what differs between them is noise."""
-    known: dict[tuple[bool, Baseline], Speed] = {}
+    """Measured once for each way of asking: what differs between policies of one architecture is noise."""
+    known: dict[Baseline, Speed] = {}
     found: dict[str, Speed] = {}
     with desk.context.progress("timing", len(compared)) as advance:
         for candidate in compared:
             if candidate.policy is not None:
-                build = (candidate.policy.info.get("tuning") == "lora", candidate.way)
-                if build not in known:
-                    role, limit = role_of(candidate), desk.config.max_new_tokens
-                    known[build] = measure_speed(desk.backbone, role, desk.chat, prompts[candidate.name], limit)
-                found[candidate.name] = known[build]
+                if candidate.way not in known:
+                    role, limit = _timed_role(desk, candidate), desk.config.max_new_tokens
+                    known[candidate.way] = measure_speed(desk.backbone, role, desk.chat, prompts[candidate.name], limit)
+                found[candidate.name] = known[candidate.way]
             advance(1)
     return found
+
+
+def _timed_role(desk: Desk, candidate: Candidate) -> str:
+    """Who is timed in a candidate's place: for a LoRA the base, which is as fast as the LoRA is once it is merged.
+
+    Unmerged, as here, where one base serves all candidates, it takes longer, and would speak against tuning.
+    """
+    assert candidate.policy is not None, "a server's model is not timed"
+    if candidate.policy.info.get("tuning") != "lora":
+        return role_of(candidate)
+    base = Artifact("base", "policy")
+    desk.backbone.load(role_of_artifact(base), base)
+    return role_of_artifact(base)
 
 
 def _add(found: Costs, desk: Desk, candidate: Candidate, own: Answers) -> None:

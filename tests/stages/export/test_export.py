@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_run import BASE, full_model, lora_model, shake
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.contract import Artifact, DataSource, ModelConfig, Source
-from pipeline.errors import StageFailed, UserError
+from pipeline.errors import ModelError, StageFailed, UserError
 from stages.export import agreement, converter, weights
 from stages.export.agreement import Agreement
 from stages.export.export import Order, export
@@ -66,6 +67,17 @@ def test_merged_export_gives_the_artifacts_greedy_answers(
     assert any(line.startswith(f"serve: transformers serve {tmp_path}/out") for line in said)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert "8 of 8" in (tmp_path / "out" / "README.md").read_text("utf-8")
+
+
+def test_base_that_lacks_a_tensor_is_refused(talker: ModelConfig, sources: list[Source], tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(talker.model_name_or_path, folder)
+    tensors = load_file(folder / "model.safetensors")
+    lost = next(name for name in sorted(tensors) if name.endswith("mlp.up_proj.weight"))
+    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=f"lack 1 tensors, {lost}"):
+        export(BASE, full_model(folder), Order(tmp_path / "out"), sources, lambda line: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_wholly_tuned_model_and_base_are_exported_as_they_are(
