@@ -10,10 +10,10 @@ from made_up_batch import made_up_batch
 from openpyxl import load_workbook
 
 from stages.annotation.batch import Batch, write_batch
-from stages.annotation.returns import Report, TakeOptions, take
 from stages.exchange.sheet_csv import export as export_csv
 from stages.exchange.tools import ExportOptions, ReadOptions
 from stages.exchange.xlsx import export as export_xlsx
+from stages.returns.take import Report, TakeOptions, take
 
 Typed = Mapping[str, object]  # completion id -> what was typed into its rank cell
 ORDERS = {"annotator": "who", "task_id": "task", "ranking": "order", "submitted_at": "at"}
@@ -72,6 +72,6 @@ class Office:
 
 def ranks_of(office: Office, annotator: str = "ann1") -> dict[str, dict[str, int]]:
     """Task id -> ranks, as rankings.jsonl has them."""
-    from stages.annotation.returns import read_answers
+    from stages.returns.take import read_answers
 
     return {one.task_id: dict(one.ranks) for one in read_answers(office.answers) if one.annotator == annotator}

@@ -13,7 +13,7 @@ from math import factorial
 
 from stages.annotation.batch import Batch
 from stages.annotation.schema import UNTOUCHED, Answer, Task
-from stages.exchange.work import prompt_text
+from stages.annotation.shown import prompt_text
 
 FAST, ONE_SIDE = "very_fast", "one_side"
 FEWEST = 5  # answers of a kind before anybody is named

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.contract import ROWS
 from pipeline.errors import DataError
 from stages.annotation.answers import RANKINGS
-from stages.annotation.commands import rows_are_old
+from stages.returns.commands import rows_are_old
 
 
 def missing(output: Path, returned: Path, min_rankings: int | None) -> str:

@@ -18,9 +18,10 @@ from typing import Any
 
 from stages.annotation.batch import Batch
 from stages.annotation.schema import Task
+from stages.annotation.shown import message_text
 from stages.exchange.html_answers import matches, read
 from stages.exchange.tools import ExportOptions
-from stages.exchange.work import file_names, message_text, wanted_annotators
+from stages.exchange.work import file_names, wanted_annotators
 from stages.formats.records import Message, canonical
 
 __all__ = ["NAME", "export", "matches", "read"]

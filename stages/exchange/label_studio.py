@@ -19,15 +19,7 @@ from stages.exchange.cells import letter
 from stages.exchange.judgements import match
 from stages.exchange.label_studio_file import is_one, parse
 from stages.exchange.tools import ExportOptions, ReadOptions, Returned
-from stages.exchange.work import (
-    Work,
-    open_work,
-    shared_order,
-    showable,
-    shown_messages,
-    write_json,
-    write_text,
-)
+from stages.exchange.work import Work, open_work, shared_order, showable, shown_messages, write_json, write_text
 
 NAME = "label-studio"
 STRENGTHS = MappingProxyType({

@@ -17,21 +17,13 @@ from typing import Any
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
 from stages.annotation.schema import FLAGS, UNTOUCHED, Answer, Task
+from stages.annotation.shown import prompt_text
 from stages.annotation.times import written
 from stages.exchange.cells import letter
 from stages.exchange.judgements import Judgement, Parsed, dense_ranks, match
 from stages.exchange.returned import name_of, read_json, read_lines, read_rows, read_text, seconds
 from stages.exchange.tools import ExportOptions, Problem, ReadOptions, Returned
-from stages.exchange.work import (
-    Work,
-    by_size,
-    open_work,
-    prompt_text,
-    shared_order,
-    showable,
-    write_lines,
-    write_text,
-)
+from stages.exchange.work import Work, by_size, open_work, shared_order, showable, write_lines, write_text
 from stages.formats.rules import describe
 
 NAME = "potato"

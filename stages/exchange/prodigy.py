@@ -17,12 +17,13 @@ from typing import Any
 from pipeline.errors import DataError
 from stages.annotation.batch import Batch
 from stages.annotation.schema import Answer, Task
+from stages.annotation.shown import prompt_text
 from stages.annotation.times import written
 from stages.exchange.judgements import Judgement, Parsed, match
 from stages.exchange.pairs import Choice, order_of
 from stages.exchange.returned import name_of, read_lines
 from stages.exchange.tools import ExportOptions, Problem, ReadOptions, Returned
-from stages.exchange.work import file_names, open_work, prompt_text, showable, write_lines, write_text
+from stages.exchange.work import file_names, open_work, showable, write_lines, write_text
 
 NAME = "prodigy"
 EQUAL = "equal"  # the option for a tie; ids of completions begin with c_

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from stages.annotation.batch import Batch
 from stages.annotation.schema import FLAGS
+from stages.annotation.shown import prompt_text
 from stages.exchange import cells
 from stages.exchange.tools import ExportOptions
-from stages.exchange.work import prompt_text
 from stages.formats.records import canonical
 
 COLUMNS = ("task_no", "prompt", "answer", "text", "rank", "comment", "flag", "task_id", "completion_id", "row_check",

@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.errors import DataError, nearest
 from stages.annotation.batch import Batch
 from stages.annotation.schema import Task
+from stages.annotation.shown import message_text
 from stages.exchange.tools import ExportOptions
 from stages.formats.records import Message
 
@@ -75,21 +76,6 @@ def shared_order(task: Task) -> tuple[str, ...]:
     return tuple(sorted(task.ids))
 
 
-def message_text(message: Message) -> str:
-    """What people read of a message; calls of tools and parts that are not text as JSON."""
-    content, calls = message.get("content"), message.get("tool_calls")
-    parts = content if isinstance(content, list) else [content]
-    texts = [_part(part) for part in parts if part is not None]
-    return "\n".join([*texts, _json(calls)] if calls else texts)
-
-
-def prompt_text(messages: Sequence[Message]) -> str:
-    """All messages as one text; a lone one without its role."""
-    if len(messages) == 1:
-        return message_text(messages[0])
-    return "\n\n".join(f"[{message.get('role', '')}]\n{message_text(message)}" for message in messages)
-
-
 def shown_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Role and text of each message, as a tool with a page for conversations takes them."""
     return [{"role": str(message.get("role", "")), "content": showable(message_text(message))} for message in messages]
@@ -115,18 +101,6 @@ def write_json(path: Path, value: object) -> Path:
 def write_lines(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """The same for JSONL."""
     return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def _part(part: object) -> str:
-    if isinstance(part, str):
-        return part
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
-        return str(part["text"])
-    return _json(part)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
 
 
 def _check_ids(task: Task) -> None:

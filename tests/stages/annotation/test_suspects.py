@@ -10,9 +10,9 @@ import pytest
 from made_up_batch import made_up_batch
 from people import Office
 
-from stages.annotation.returns import read_answers
 from stages.annotation.suspects import at_least, find, least_seconds
 from stages.exchange.tools import ReadOptions
+from stages.returns.take import read_answers
 
 SHOWN = {"annotator": "who", "task_id": "task", "ranking": "order", "shown": "shown", "active_seconds": "secs"}
 

@@ -8,9 +8,9 @@ from openpyxl import Workbook
 from people import Office, ranks_of
 
 from pipeline.errors import DataError
-from stages.annotation.returns import read_answers
 from stages.exchange import mapped
 from stages.exchange.tools import ReadOptions
+from stages.returns.take import read_answers
 
 WIDE = {"annotator": "WorkerId", "task_id": "Input.task_id", "rank.{label}": "Answer.rank_{label}"}
 IDS = {"id.{label}": "Input.id_{label}"}

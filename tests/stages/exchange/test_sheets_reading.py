@@ -10,8 +10,8 @@ from made_up_batch import made_up_batch
 from people import Office, ranks_of
 
 from pipeline.errors import DataError
-from stages.annotation.returns import read_answers
 from stages.exchange.tools import ReadOptions
+from stages.returns.take import read_answers
 
 
 @pytest.fixture

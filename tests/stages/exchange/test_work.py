@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from tool_batch import batch_of
 
+from stages.annotation.shown import message_text, prompt_text
 from stages.exchange.lookup import exporter
 from stages.exchange.tools import ExportOptions
-from stages.exchange.work import message_text, prompt_text
 
 CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
 PARTS = [{"type": "text", "text": "What is"}, {"type": "text", "text": "this?"}, {"type": "image", "image": "a.png"}]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from people import LONG_MAP, Office
 
 from pipeline.errors import DataError
-from stages.annotation.returns import read_answers
 from stages.exchange.tools import ReadOptions
+from stages.returns.take import read_answers
 
 CELLS = st.text(max_size=8) | st.sampled_from(
     ["", "1", "-1", "1e9", "c_abcdefgh", "A>B", "=1", "\x00", '"', "skip", "é"]

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pipeline.errors import DataError
 from stages.annotation import suspects
 from stages.annotation.batch import Batch
-from stages.annotation.names import Names
 from stages.annotation.schema import ANSWER, Answer, ranked_answer
 from stages.annotation.times import written
 from stages.annotation.validate import check
 from stages.exchange.filled_in import wrong_batch
+from stages.returns.names import Names
 
 
 def check_batch(answer: Answer, batch: Batch, place: str) -> None:

@@ -29,14 +29,14 @@ from stages.annotation.answers import (
 )
 from stages.annotation.batch import Batch, read_batch
 from stages.annotation.conflicts import OnConflict, settle
-from stages.annotation.names import Names
-from stages.annotation.received import check_batch, checked
 from stages.annotation.schema import ANSWER, Answer
 from stages.annotation.suspects import Suspect, find
 from stages.exchange.filled_in import wrong_batch
 from stages.exchange.lookup import reader_of
 from stages.exchange.table import read_bytes
 from stages.exchange.tools import Problem, ReadOptions
+from stages.returns.names import Names
+from stages.returns.received import check_batch, checked
 
 __all__ = ["FileReport", "Report", "TakeOptions", "read_answers", "take"]
 

@@ -17,12 +17,12 @@ from pipeline.errors import DONE, DataError
 from stages.annotation.answers import digest_of, locked, read_answers, write_json, write_rows
 from stages.annotation.batch import read_batch
 from stages.annotation.conflicts import OnConflict
-from stages.annotation.returns import FileReport, Report, TakeOptions, take
 from stages.annotation.status import finished
 from stages.annotation.status import status as count
 from stages.exchange.lookup import exporter
 from stages.exchange.tools import ExportOptions, ReadOptions
 from stages.exchange.users import read_users
+from stages.returns.take import FileReport, Report, TakeOptions, take
 
 SHOWN = 20  # problems; all of them are in import_log.jsonl
 CHOICE = "rows.json"  # how the rows were last made: an import makes them so again

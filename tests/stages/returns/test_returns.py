@@ -13,8 +13,8 @@ from people import Office, ranks_of
 
 from pipeline.errors import DataError
 from stages.annotation.answers import read_log
-from stages.annotation.returns import read_answers
 from stages.annotation.schema import opaque
+from stages.returns.take import read_answers
 
 
 @pytest.fixture

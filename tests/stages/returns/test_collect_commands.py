@@ -10,13 +10,13 @@ from made_up_batch import POLICIES, made_up_batch
 from people import Office
 
 from pipeline.errors import DataError
-from stages.annotation.commands import agreement, export, import_, rows, status
-from stages.annotation.returns import read_answers
 from stages.annotation.schema import Assignment
 from stages.annotation.status import status as count
 from stages.annotation.validate import check
 from stages.exchange.tools import EXPORTS
 from stages.exchange.users import read_users
+from stages.returns.commands import agreement, export, import_, rows, status
+from stages.returns.take import read_answers
 
 
 @pytest.fixture
