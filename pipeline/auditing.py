@@ -39,7 +39,7 @@ def audit(
     runs: Runs = RUNS,
     debug: Debug = False,
 ) -> None:
-    """Look for what is wrong with a recipe's data, before anything is trained on it."""
+    """Look for what is wrong with a recipe's data."""
     loaded = load_recipe(recipe, overrides or ())
     others = _against(loaded, data or (), against)
     held = [_source(loaded, name) for name in others]

@@ -20,12 +20,11 @@ from pipeline.store import Store
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # to draw frames around the help takes a tenth of a second more
     help="Instruction tuning, reward models from ranked comparisons, PPO and DPO, in resumable stages.",
 )
 
-StageNames = Annotated[
-    list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stage names; all of them by default.")
-]
+StageNames = Annotated[list[str] | None, typer.Argument(metavar="STAGE", help="Stage names; all of them by default.")]
 Force = Annotated[
     list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again from its start.")
 ]
@@ -46,7 +45,7 @@ def run(
     debug: Debug = False,
     allow_drift: AllowDrift = False,
 ) -> None:
-    """Run the named stages and whatever they need that is missing or stale."""
+    """Run stages, and what they need that is missing or stale."""
     from pipeline import runner
 
     loaded = load_recipe(recipe, overrides or ())
@@ -77,7 +76,7 @@ def plan(
 
 @app.command()
 def status(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -> None:
-    """Show each stage's current run: its state, its figures and its folder."""
+    """Show each stage's state, figures and folder."""
     loaded = load_recipe(recipe, overrides or ())
     store = Store(runs, loaded)
     rows = [(name, *_state(loaded, store, name)) for name in loaded.stages]
@@ -94,7 +93,7 @@ def report(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -
 
 @app.command()
 def verify(recipe: RecipePath, overrides: Overrides = None, runs: Runs = RUNS) -> None:
-    """Hash what each stage published, and every checkpoint, and compare with what was written."""
+    """Check by hashes what stages published, and checkpoints."""
     from pipeline import upkeep
 
     root = _opened(recipe, overrides, runs)[1].root
@@ -116,7 +115,10 @@ def gc(
     runs: Runs = RUNS,
     delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed.")] = False,
 ) -> None:
-    """List runs under settings neither the recipe's nor the last, and what is half-written. --delete removes them."""
+    """List what no stage is any more, or remove it.
+
+    That is: runs under settings that are neither the recipe's nor the last, and what is half-written.
+    """
     from pipeline import plan as planning
     from pipeline import upkeep
 

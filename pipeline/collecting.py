@@ -17,7 +17,7 @@ from pipeline.stage_run import StageRun, returned
 from pipeline.store import Store
 
 app = typer.Typer(
-    help="Export a batch of ranking tasks, import what comes back, and look at both.", no_args_is_help=True
+    rich_markup_mode=None, help="Rankings from people: tasks out, answers back, agreement.", no_args_is_help=True
 )
 
 StageName = Annotated[
@@ -45,7 +45,10 @@ def export(
     overrides: Overrides = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Write the files to hand out: one page a person by default, which needs a browser and nothing else."""
+    """Write the files to hand out to people.
+
+    By default one page a person, which needs a browser and nothing else.
+    """
     run = _batch(recipe, overrides, runs, stage)
     _say(
         "export",
@@ -88,7 +91,10 @@ def import_(
     overrides: Overrides = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Take back rankings. Every row is taken, counted as a duplicate or a draft, or refused with its reason."""
+    """Take back rankings.
+
+    Every row is taken, counted as a duplicate or a draft, or refused with its reason.
+    """
     run = _batch(recipe, overrides, runs, stage)
     _say(
         "import_",
@@ -119,7 +125,10 @@ def rows(
     overrides: Overrides = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Make the rows for training anew, with other weights or without somebody. Later imports keep to it."""
+    """Make the rows for training anew.
+
+    With other weights, or without somebody; later imports keep to it.
+    """
     _say(
         "rows", _batch(recipe, overrides, runs, stage), weights=weights, exclude=exclude or ([] if everybody else None)
     )
@@ -127,7 +136,7 @@ def rows(
 
 @app.command()
 def status(recipe: RecipePath, stage: StageName = None, overrides: Overrides = None, runs: Runs = RUNS) -> None:
-    """Who has done what, what is missing, and whether the run would go on."""
+    """Say who has done what, and whether the run would go on."""
     run = _batch(recipe, overrides, runs, stage)
     _say("status", run)
     waits = load_recipe(recipe, overrides or ()).stages[run.stage].config.missing(run.output, returned(run))
@@ -136,7 +145,10 @@ def status(recipe: RecipePath, stage: StageName = None, overrides: Overrides = N
 
 @app.command()
 def agreement(recipe: RecipePath, stage: StageName = None, overrides: Overrides = None, runs: Runs = RUNS) -> None:
-    """How well people agree, with themselves, with each other and with gold; also written to agreement.json."""
+    """Say how well people agree.
+
+    With themselves, with each other and with gold; also written to agreement.json.
+    """
     _say("agreement", _batch(recipe, overrides, runs, stage))
 
 

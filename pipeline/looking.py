@@ -38,7 +38,10 @@ def preview(
     runs: Runs = RUNS,
     debug: Debug = False,
 ) -> None:
-    """Show, token by token, what the model will see of a stage's rows, which tokens count, and what is wrong."""
+    """Show token by token what the model will see.
+
+    For a stage's rows: which tokens count in the loss, and what is wrong with them.
+    """
     loaded = load_recipe(recipe, overrides or ())
     chosen = loaded.stage(stage)
     loaded = _with_finished_rows(loaded, Store(runs, loaded), chosen)

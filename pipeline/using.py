@@ -25,7 +25,7 @@ def chat(
     recipe: RecipePath,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="base, or stages that made a policy; else base and the last of them."),
+        typer.Argument(metavar="NAME", help="base, or stages that made a policy; else base and the last of them."),
     ] = None,
     system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="The longest answer, tokens.")] = 256,
@@ -34,7 +34,10 @@ def chat(
     runs: Runs = RUNS,
     debug: Debug = False,
 ) -> None:
-    """Talk to one policy, or to several side by side; a prompt a line where the input is piped."""
+    """Talk to one policy, or to several side by side.
+
+    Where the input is piped, each line is a prompt.
+    """
     loaded = load_recipe(recipe, overrides or ())
     candidates = _policies(loaded, Store(runs, loaded), names)
     registry.load(registry.CHAT)(
@@ -70,7 +73,10 @@ def export(
     runs: Runs = RUNS,
     debug: Debug = False,
 ) -> None:
-    """Write a policy as files that other programs load, once its answers are shown to be the artifact's."""
+    """Write a policy as files that other programs load.
+
+    Before they get their name, greedy answers are compared with the policy's own.
+    """
     loaded = load_recipe(recipe, overrides or ())
     folder = Store(runs, loaded)
     (artifact,) = _policies(loaded, folder, [name])
