@@ -47,14 +47,16 @@ def run(config: Config, context: Context) -> Result:
 
     desk = Desk(config, context, backbone, chat, questions, material)
     prompts = write_prompts(desk, compared)
-    answers, silent = ask_all(desk, compared, prompts, judges[0] if judges else None)
+    answers, remarks = ask_all(desk, compared, prompts, judges[0] if judges else None)
     compared = [candidate for candidate in compared if candidate.name in answers]
     found = measured(desk, compared, answers, judges)
     _save(context, questions, answers, found.figures)
     costs = costs_of(desk, compared, prompts, answers)
     forgotten = _forgotten(desk, compared, answers, general)
     reference = next((artifact.name for artifact in context.inputs.get("reference", ())), None)
-    return report(config, Evaluation(questions, compared, answers, found, costs, forgotten, reference, said_of(silent)))
+    return report(
+        config, Evaluation(questions, compared, answers, found, costs, forgotten, reference, said_of(remarks))
+    )
 
 
 def _forgotten(

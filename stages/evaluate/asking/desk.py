@@ -5,7 +5,7 @@ What an answer was asked with does not change how it is judged: reward models re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +59,10 @@ def load_policies(backbone: Backbone, candidates: Sequence[Candidate]) -> None:
 
 def ask_all(
     desk: Desk, candidates: Sequence[Candidate], prompts: Mapping[str, Prompts], proxy: RewardModel | None
-) -> tuple[dict[str, Answers], dict[str, str]]:
-    """Each candidate's answers by its name; and why a server's are missing, which costs the others nothing."""
+) -> tuple[dict[str, Answers], list[str]]:
+    """Each candidate's answers by its name; and remarks on servers: one that fails is left out, and the rest stays."""
     kept = Kept(desk.context, desk.backbone, desk.config)
-    silent: dict[str, str] = {}
+    remarks: list[str] = []
     for candidate in candidates:
         if candidate.name in kept:
             continue
@@ -70,11 +70,11 @@ def ask_all(
             kept.add(candidate.name, _ask_policy(desk, candidate, prompts[candidate.name], proxy))
             continue
         try:
-            kept.add(candidate.name, _ask_server(desk, candidate, proxy))
+            kept.add(candidate.name, _ask_server(desk, candidate, proxy, remarks.append))
         except UserError as error:
-            silent[candidate.name] = f"{error.where}: {error.problem}"
+            remarks.append(f"{candidate.name} is left out: {error.where}: {error.problem}")
             desk.context.say(f"{candidate.name} is left out of the evaluation: {error}")
-    return kept.of([candidate.name for candidate in candidates]), silent
+    return kept.of([candidate.name for candidate in candidates]), remarks
 
 
 def write_prompts(desk: Desk, candidates: Sequence[Candidate]) -> dict[str, Prompts]:
@@ -129,7 +129,7 @@ def _ask_policy(desk: Desk, candidate: Candidate, prompts: Prompts, proxy: Rewar
     return _best(desk, drawn, number, proxy)
 
 
-def _ask_server(desk: Desk, candidate: Candidate, proxy: RewardModel | None) -> Answers:
+def _ask_server(desk: Desk, candidate: Candidate, proxy: RewardModel | None, remark: Callable[[str], None]) -> Answers:
     """The same from a server. Lengths are in our tokens, so that they compare; what the call took is in its own."""
     from stages.evaluate.asking.endpoint import complete
 
@@ -147,6 +147,7 @@ def _ask_server(desk: Desk, candidate: Candidate, proxy: RewardModel | None) -> 
                 cache=paid(context),
                 advance=advance,
                 should_stop=context.should_stop,
+                remark=remark,
             )
             for drawn in range(number)
         ]
@@ -192,6 +193,6 @@ def _sum(counts: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def said_of(silent: Mapping[str, str]) -> str:
-    """The note under the tables on who is missing from them."""
-    return "".join(f". {name} is left out: {reason}" for name, reason in silent.items())
+def said_of(remarks: Sequence[str]) -> str:
+    """The note under the tables on who is missing from them, or was asked otherwise; each remark once."""
+    return "".join(f". {remark}" for remark in dict.fromkeys(remarks))

@@ -35,13 +35,16 @@ def complete(
     conversations: Sequence[Sequence[Mapping[str, Any]]],
     *,
     max_new_tokens: int,
-    temperature: float | None,
+    temperature: float,
     seed: int | None,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda done: None,
     should_stop: Callable[[], bool] = lambda: False,
+    remark: Callable[[str], None] = lambda words: None,
 ) -> list[Reply]:
-    """The model's answer to each conversation, in their order. `None` leaves the temperature or seed to the server.
+    """The model's answer to each conversation, in their order. `None` leaves the seed to the server.
+
+    OpenAI's reasoning models refuse any temperature but their own: they are asked at that, and a `remark` says so.
 
     `cache` is a JSON-lines file of replies: an equal request is answered from it, so that an evaluation which was
     stopped pays only for the calls under way at that moment. Raises EndpointError at the first call that fails for
@@ -54,7 +57,8 @@ def complete(
     advance(len(replies))
     missing = {place: request for place, request in enumerate(requests) if place not in replies}
     num_empty = 0
-    for place, reply in _in_parallel(Server(endpoint, key), missing, should_stop):
+    server = Server(endpoint, key)
+    for place, reply in _in_parallel(server, missing, should_stop):
         replies[place] = reply or Reply("", False, None, None)
         if reply is not None:
             kept.keep(requests[place], reply)
@@ -62,6 +66,8 @@ def complete(
         advance(1)
     if num_empty > MOST_EMPTY * len(requests):
         raise no_text(endpoint, num_empty, len(requests))
+    if server.has_own_temperature:
+        remark(f"{endpoint.model} takes no temperature, and was asked at its own")
     return [replies[place] for place in range(len(requests))]
 
 
@@ -69,13 +75,13 @@ def _request(
     endpoint: Endpoint,
     messages: Sequence[Mapping[str, Any]],
     max_new_tokens: int,
-    temperature: float | None,
+    temperature: float,
     seed: int | None,
 ) -> Request:
     """What determines a reply: asked of the server, and what the cache knows it by."""
     request = {"base_url": endpoint.base_url, "model": endpoint.model, "messages": [dict(m) for m in messages]}
-    wanted = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    return request | {name: value for name, value in wanted.items() if value is not None}
+    request |= {"max_tokens": max_new_tokens, "temperature": temperature}
+    return request if seed is None else request | {"seed": seed}
 
 
 def _in_parallel(
@@ -131,6 +137,7 @@ class Server:
 
         self.endpoint = endpoint
         self.stopped = Event()
+        self.has_own_temperature = False  # and refuses another
         self._key = key
         self._limit_name = "max_tokens"
         silent = ["OpenAI-Organization", "OpenAI-Project", *(f"X-Stainless-{name}" for name in KEPT_BACK)]
@@ -159,11 +166,16 @@ class Server:
             try:
                 limit_name = self._limit_name
                 body[limit_name] = request["max_tokens"]
+                if self.has_own_temperature:
+                    del body["temperature"]
                 raw = self._client.chat.completions.with_raw_response.create(**body, extra_headers=self._headers)
                 return self._read(raw.text)
             except openai.APIError as error:
                 if limit_name == "max_tokens" and _wants_other_limit(error):
                     self._limit_name = "max_completion_tokens"
+                    continue
+                if "temperature" in body and _refuses_temperature(error):
+                    self.has_own_temperature = True
                     continue
                 if attempt >= self.endpoint.max_retries or not _may_pass(error):
                     raise explain(
@@ -215,6 +227,10 @@ def _wait(error: Any, attempt: int) -> float:
 def _wants_other_limit(error: Any) -> bool:
     """OpenAI's newer models refuse `max_tokens`, and many servers know no other name for it."""
     return getattr(error, "status_code", None) == 400 and "max_completion_tokens" in str(error)
+
+
+def _refuses_temperature(error: Any) -> bool:
+    return getattr(error, "status_code", None) in (400, 422) and "temperature" in str(error)
 
 
 class _Message(BaseModel):

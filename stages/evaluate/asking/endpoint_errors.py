@@ -22,10 +22,6 @@ class EndpointError(ModelError):
     """A server that was to answer did not: the rest of an evaluation can go on without it."""
 
 
-class RequestRefused(EndpointError):
-    """It answers, but not to this request: a parameter that this model does not take, or a prompt too long for it."""
-
-
 def read_key(endpoint: Endpoint) -> str | None:
     """The key from the environment. EndpointError, without the value, where it is missing or cannot be sent."""
     name = endpoint.api_key_env
@@ -77,7 +73,7 @@ def explain(
         remedy = "write the address that it points to as base_url, up to and with /v1"
         return EndpointError(f"sends elsewhere ({status}), which is not followed", where=where, remedy=remedy)
     remedy = f"mend what it names; asked was the model {endpoint.model}, as the recipe says"
-    return RequestRefused(f"refuses the request ({status}): {told}", where=where, remedy=remedy)
+    return EndpointError(f"refuses the request ({status}): {told}", where=where, remedy=remedy)
 
 
 def no_reply(endpoint: Endpoint, body: str, key: str | None) -> EndpointError:

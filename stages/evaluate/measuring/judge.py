@@ -22,7 +22,7 @@ from pathlib import Path
 from pipeline.contract import Context, Table
 from stages.evaluate.answers import Question
 from stages.evaluate.asking.endpoint import complete
-from stages.evaluate.asking.endpoint_errors import EndpointError, RequestRefused, quote
+from stages.evaluate.asking.endpoint_errors import EndpointError, quote
 from stages.evaluate.asking.replies import Reply
 from stages.evaluate.config import Judge
 
@@ -87,7 +87,14 @@ def judge_against_first(
     judged: dict[str, Judgement] = {}
     try:
         with context.progress("LLM judge", 2 * num_pairs) as advance:
-            ask = partial(complete, seed=context.seed, cache=cache, advance=advance, should_stop=context.should_stop)
+            ask = partial(
+                complete,
+                seed=context.seed,
+                cache=cache,
+                advance=advance,
+                should_stop=context.should_stop,
+                remark=context.say,
+            )
             for name, other in others:
                 judged[name] = compare(judge, questions, first, other, ask=ask)
     except EndpointError as error:
@@ -198,14 +205,8 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def _ask(judge: Judge, prompts: Sequence[str], ask: Callable[..., list[Reply]]) -> list[Reply]:
-    """At temperature 0; OpenAI's reasoning models refuse any but their own, and are asked at that."""
     conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    try:
-        return ask(judge, conversations, max_new_tokens=MAX_NEW_TOKENS, temperature=0.0)
-    except RequestRefused as refused:
-        if "temperature" not in refused.problem:
-            raise
-        return ask(judge, conversations, max_new_tokens=MAX_NEW_TOKENS, temperature=None)
+    return ask(judge, conversations, max_new_tokens=MAX_NEW_TOKENS, temperature=0.0)
 
 
 def _check_sense(judge: Judge, replies: Sequence[Reply], verdicts: Sequence[float | None]) -> None:

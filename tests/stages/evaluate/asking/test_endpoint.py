@@ -17,7 +17,7 @@ from fake_openai import Answer, FakeServer, failed, last_message, said, serving
 from pipeline.errors import Interrupted, UserError
 from stages.evaluate.asking import endpoint as client
 from stages.evaluate.asking.endpoint import complete
-from stages.evaluate.asking.endpoint_errors import EndpointError, RequestRefused
+from stages.evaluate.asking.endpoint_errors import EndpointError
 from stages.evaluate.asking.replies import Reply
 from stages.evaluate.config import Endpoint
 
@@ -149,12 +149,6 @@ def test_failure_is_one_message_with_place_and_remedy(
     assert len(str(raised.value)) < 600 and len(server.heard) == tries
 
 
-def test_request_refused_is_told_apart(server: FakeServer) -> None:
-    server.reply = lambda body: failed(400, "too long")
-    with pytest.raises(RequestRefused):
-        ask(server)
-
-
 def test_unknown_model_lists_those_the_server_has(server: FakeServer) -> None:
     server.reply = lambda body: failed(404, "no such model")
     server.models = ["llama-8b", "qwen-7b"]
@@ -246,9 +240,19 @@ def test_other_name_of_the_limit_is_used_where_the_server_wants_it(server: FakeS
     assert [heard.body.get("max_completion_tokens") for heard in server.heard] == [None, 5, 5]
 
 
-def test_no_temperature_and_seed_are_sent_where_none_are_asked_for(server: FakeServer) -> None:
-    ask(server, temperature=None, seed=None)
-    assert set(server.heard[0].body) == {"model", "messages", "max_tokens"}
+def test_no_seed_is_sent_where_none_is_asked_for(server: FakeServer) -> None:
+    ask(server, seed=None)
+    assert set(server.heard[0].body) == {"model", "messages", "max_tokens", "temperature"}
+
+
+def test_model_that_takes_no_temperature_is_asked_at_its_own_and_that_is_remarked_on(server: FakeServer) -> None:
+    def reasoning(body: dict[str, Any]) -> Answer:
+        return failed(400, "Unsupported value: 'temperature'") if "temperature" in body else said("yes")
+
+    server.reply, remarks = reasoning, list[str]()
+    assert [r.text for r in ask(server, ["a", "b"], num_parallel=1, remark=remarks.append)] == ["yes", "yes"]
+    assert ["temperature" in heard.body for heard in server.heard] == [True, False, False]
+    assert remarks == ["m takes no temperature, and was asked at its own"]
 
 
 def test_stop_ends_the_calls_under_way_and_the_waits(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
