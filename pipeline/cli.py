@@ -115,7 +115,7 @@ def gc(
     runs: Runs = RUNS,
     delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed.")] = False,
 ) -> None:
-    """List what no stage is any more, or remove it.
+    """List runs that no stage uses any more, or remove them.
 
     That is: runs under settings that are neither the recipe's nor the last, and what is half-written.
     """

@@ -64,7 +64,7 @@ def export(
 @app.command("import")
 def import_(
     recipe: RecipePath,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="What people or tools sent back.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="What people or tools sent back.")],
     stage: StageName = None,
     tool: Annotated[str | None, typer.Option("--from", metavar="TOOL", help="Whose files; found by looking.")] = None,
     columns: Annotated[
@@ -187,7 +187,7 @@ def _pairs(given: list[str] | tuple[str, ...]) -> dict[str, str]:
 
 
 def _say(command: str, run: StageRun, **given: Any) -> None:
-    said = registry.load(f"{registry.ANNOTATION}:{command}")(run.output, returned(run), **given)
+    said = registry.load(f"{registry.COLLECT}:{command}")(run.output, returned(run), **given)
     typer.echo("\n".join(said.lines))
     if said.exit_code:
         raise typer.Exit(said.exit_code)

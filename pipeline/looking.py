@@ -40,7 +40,7 @@ def preview(
 ) -> None:
     """Show token by token what the model will see.
 
-    For a stage's rows: which tokens count in the loss, and what is wrong with them.
+    Shown are a stage's rows, which of their tokens count in the loss, and what is wrong with them.
     """
     loaded = load_recipe(recipe, overrides or ())
     chosen = loaded.stage(stage)

@@ -43,7 +43,7 @@ BUILT_IN = {
     "lm-eval": _kind("lm-eval", "stages.harness", "harness"),
 }
 
-ANNOTATION = "stages.returns.commands"  # export, import_, status and agreement of a batch
+COLLECT = "stages.returns.commands"  # export, import_, rows, status and agreement of a batch
 AUDIT = "stages.audit.audit:command"
 CHECK_DATA = "stages.formats.check:check"
 PREVIEW = "stages.preview.preview:preview"

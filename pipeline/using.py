@@ -75,7 +75,7 @@ def export(
 ) -> None:
     """Write a policy as files that other programs load.
 
-    Before they get their name, greedy answers are compared with the policy's own.
+    Before the files get their name, greedy answers are compared with the policy's own; `--check 0` compares none.
     """
     loaded = load_recipe(recipe, overrides or ())
     folder = Store(runs, loaded)

@@ -1,6 +1,6 @@
 """What a stage is: typed inputs, a config, a context to work in, and a result.
 
-This module is the whole surface between the engine and the stages. A stage is a function
+This package is the whole surface between the engine and the stages. A stage is a function
 `run(config, context) -> Result`; its config class says, through `Input` annotations, which fields
 name artifacts and which name data. Nothing here imports torch.
 """

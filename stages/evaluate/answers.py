@@ -49,13 +49,14 @@ class Answers:
     """One candidate's completions, in the order of the questions, and the tokens that each call read and wrote.
 
     A call that drew several answers to choose from read its prompt once and wrote all of them. None: a server did not
-    say.
+    say. `remark`: how the candidate was asked otherwise than the rest; "" where it was not.
     """
 
     completions: list[Completion]
     texts: list[str]
     num_prompt_tokens: list[int | None]
     num_new_tokens: list[int | None]
+    remark: str = ""
 
     def sequences(self, questions: Sequence[Question]) -> Sequences:
         """The questions' own prompts, whatever was sent for them, and the completions, as ids."""

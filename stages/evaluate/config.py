@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Frozen, Input, ModelConfig, Names, Role, SaveSteps, Saving
+from pipeline.contract import Estimate, Frozen, Input, ModelConfig, Names, Role, StageConfig
 from stages.modeling.memory import training_estimate
 
 
@@ -57,7 +57,7 @@ class Price(Frozen):
     hour: float = Field(0.0, ge=0)  # of the machine that answers, and that trained
 
 
-class Config(Saving):
+class Config(StageConfig):
     """Which candidates, judged by what, on which prompts."""
 
     produces: ClassVar[Role] = "evaluation"
@@ -80,7 +80,6 @@ class Config(Saving):
     temperature: float = Field(0.0, ge=0)  # 0: greedy, one answer a prompt, what a deployed model would say
     batch_size: int = Field(32, gt=0)  # prompts answered together
     num_shown: int = Field(20, ge=0)  # prompts in the report
-    save_steps: SaveSteps = 1  # candidates
 
     @model_validator(mode="after")
     def _baselines_fit(self) -> Self:

@@ -36,7 +36,7 @@ class Evaluation:
     costs: Costs
     forgotten: Forgetting
     reference: str | None  # the candidate that KL is measured to
-    missing: str  # who is left out, and why
+    remarks: str  # who is left out, and why, or was asked otherwise
 
     @property
     def figures(self) -> Mapping[str, Figures]:
@@ -101,7 +101,7 @@ def _tables(config: Config, found: Evaluation) -> list[Table]:
     )
     if any(PROXY in own for own in found.figures.values()):
         note += ". The proxy is the reward model that PPO optimised: read it beside the others"
-    note += "".join(f". Mind: {remark}" for remark in found.measured.remarks) + found.missing
+    note += "".join(f". Mind: {remark}" for remark in found.measured.remarks) + found.remarks
     names = list(found.figures)
     whole = [name for name in _all_figures(found) if not name.startswith(FIELD)]
     parts = [name for name in _all_figures(found) if name.startswith(FIELD)]

@@ -1,1 +1,1 @@
-"""What people send back: taken into the batch by the same rules whichever tool it comes from, and looked at."""
+"""What people send back, taken in by the same rules whichever tool it comes from, and the commands of a batch."""

@@ -139,7 +139,7 @@ def _settings(chat: Chat, max_new_tokens: int, temperature: float):  # type: ign
         top_k=0 if temperature > 0 else None,
         top_p=1.0 if temperature > 0 else None,
         repetition_penalty=1.0,
-        eos_token_id=sorted(chat.stop_ids),
+        eos_token_id=sorted(chat.stop_ids) or None,
         pad_token_id=chat.pad_id,
         **sampling,
     )

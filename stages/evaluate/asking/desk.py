@@ -5,7 +5,7 @@ What an answer was asked with does not change how it is judged: reward models re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from stages.modeling.roles import role_of_artifact
 from stages.rollout.generate import Completion
 from stages.rollout.sequences import Sequences
 
+OWN_TEMPERATURE = "refuses to be greedy, and was asked at its own temperature"
 Prompts = list[list[int]]  # ids, for each question
 
 
@@ -60,9 +61,9 @@ def load_policies(backbone: Backbone, candidates: Sequence[Candidate]) -> None:
 def ask_all(
     desk: Desk, candidates: Sequence[Candidate], prompts: Mapping[str, Prompts], proxy: RewardModel | None
 ) -> tuple[dict[str, Answers], list[str]]:
-    """Each candidate's answers by its name; and remarks on servers: one that fails is left out, and the rest stays."""
-    kept = Kept(desk.context, desk.backbone, desk.config)
-    remarks: list[str] = []
+    """Each candidate's answers by its name; and remarks on servers, as on one that is left out, for it failed."""
+    kept = Kept(desk.context, desk.backbone)
+    left_out: list[str] = []
     for candidate in candidates:
         if candidate.name in kept:
             continue
@@ -70,11 +71,12 @@ def ask_all(
             kept.add(candidate.name, _ask_policy(desk, candidate, prompts[candidate.name], proxy))
             continue
         try:
-            kept.add(candidate.name, _ask_server(desk, candidate, proxy, remarks.append))
+            kept.add(candidate.name, _ask_server(desk, candidate, proxy))
         except UserError as error:
-            remarks.append(f"{candidate.name} is left out: {error.where}: {error.problem}")
+            left_out.append(f"{candidate.name} is left out: {error.where}: {error.problem}")
             desk.context.say(f"{candidate.name} is left out of the evaluation: {error}")
-    return kept.of([candidate.name for candidate in candidates]), remarks
+    answers = kept.of([candidate.name for candidate in candidates])
+    return answers, [*left_out, *(f"{name} {own.remark}" for name, own in answers.items() if own.remark)]
 
 
 def write_prompts(desk: Desk, candidates: Sequence[Candidate]) -> dict[str, Prompts]:
@@ -129,7 +131,7 @@ def _ask_policy(desk: Desk, candidate: Candidate, prompts: Prompts, proxy: Rewar
     return _best(desk, drawn, number, proxy)
 
 
-def _ask_server(desk: Desk, candidate: Candidate, proxy: RewardModel | None, remark: Callable[[str], None]) -> Answers:
+def _ask_server(desk: Desk, candidate: Candidate, proxy: RewardModel | None) -> Answers:
     """The same from a server. Lengths are in our tokens, so that they compare; what the call took is in its own."""
     from stages.evaluate.asking.endpoint import complete
 
@@ -147,7 +149,6 @@ def _ask_server(desk: Desk, candidate: Candidate, proxy: RewardModel | None, rem
                 cache=paid(context),
                 advance=advance,
                 should_stop=context.should_stop,
-                remark=remark,
             )
             for drawn in range(number)
         ]
@@ -160,6 +161,7 @@ def _ask_server(desk: Desk, candidate: Candidate, proxy: RewardModel | None, rem
             [reply.text for reply in replies],
             [reply.num_prompt_tokens for reply in replies],
             [reply.num_new_tokens for reply in replies],
+            OWN_TEMPERATURE if any(reply.own_temperature for reply in replies) else "",
         ),
         number,
         proxy,
@@ -185,6 +187,7 @@ def _best(desk: Desk, drawn: Answers, number: int, proxy: RewardModel | None) ->
         [drawn.texts[place] for place in best],
         [drawn.num_prompt_tokens[place] for place in best],
         [_sum([drawn.num_new_tokens[place] for place in group]) for group in groups],
+        drawn.remark,
     )
 
 
@@ -194,5 +197,5 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 
 def said_of(remarks: Sequence[str]) -> str:
-    """The note under the tables on who is missing from them, or was asked otherwise; each remark once."""
-    return "".join(f". {remark}" for remark in dict.fromkeys(remarks))
+    """The note under the tables on who is missing from them, or was asked otherwise."""
+    return "".join(f". {remark}" for remark in remarks)

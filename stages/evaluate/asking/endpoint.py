@@ -8,7 +8,6 @@ address that nobody named. A proxy of the environment (HTTPS_PROXY) is used but 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -40,11 +39,10 @@ def complete(
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda done: None,
     should_stop: Callable[[], bool] = lambda: False,
-    remark: Callable[[str], None] = lambda words: None,
 ) -> list[Reply]:
     """The model's answer to each conversation, in their order. `None` leaves the seed to the server.
 
-    OpenAI's reasoning models refuse any temperature but their own: they are asked at that, and a `remark` says so.
+    OpenAI's reasoning models refuse to be greedy: they are asked at their own temperature, and the replies say so.
 
     `cache` is a JSON-lines file of replies: an equal request is answered from it, so that an evaluation which was
     stopped pays only for the calls under way at that moment. Raises EndpointError at the first call that fails for
@@ -57,8 +55,7 @@ def complete(
     advance(len(replies))
     missing = {place: request for place, request in enumerate(requests) if place not in replies}
     num_empty = 0
-    server = Server(endpoint, key)
-    for place, reply in _in_parallel(server, missing, should_stop):
+    for place, reply in _in_parallel(Server(endpoint, key), missing, should_stop):
         replies[place] = reply or Reply("", False, None, None)
         if reply is not None:
             kept.keep(requests[place], reply)
@@ -66,8 +63,6 @@ def complete(
         advance(1)
     if num_empty > MOST_EMPTY * len(requests):
         raise no_text(endpoint, num_empty, len(requests))
-    if server.has_own_temperature:
-        remark(f"{endpoint.model} takes no temperature, and was asked at its own")
     return [replies[place] for place in range(len(requests))]
 
 
@@ -137,8 +132,8 @@ class Server:
 
         self.endpoint = endpoint
         self.stopped = Event()
-        self.has_own_temperature = False  # and refuses another
         self._key = key
+        self._own_temperature = False
         self._limit_name = "max_tokens"
         silent = ["OpenAI-Organization", "OpenAI-Project", *(f"X-Stainless-{name}" for name in KEPT_BACK)]
         if key is None:
@@ -161,32 +156,35 @@ class Server:
         """Its reply; None where that holds no text. EndpointError when `max_retries` more tries did not help."""
         import openai
 
-        for attempt in itertools.count():
+        attempt = 0
+        while True:
             body = {name: value for name, value in request.items() if name not in ("base_url", "max_tokens")}
             try:
                 limit_name = self._limit_name
                 body[limit_name] = request["max_tokens"]
-                if self.has_own_temperature:
+                own_temperature = self._own_temperature and not body["temperature"]
+                if own_temperature:
                     del body["temperature"]
                 raw = self._client.chat.completions.with_raw_response.create(**body, extra_headers=self._headers)
-                return self._read(raw.text)
+                return self._read(raw.text, own_temperature)
             except openai.APIError as error:
                 if limit_name == "max_tokens" and _wants_other_limit(error):
                     self._limit_name = "max_completion_tokens"
                     continue
-                if "temperature" in body and _refuses_temperature(error):
-                    self.has_own_temperature = True
+                if body.get("temperature") == 0 and _names_temperature(error):
+                    self._own_temperature = True
                     continue
                 if attempt >= self.endpoint.max_retries or not _may_pass(error):
                     raise explain(
                         self.endpoint, error, key=self._key, num_tries=attempt + 1, models=self._models
                     ) from None
                 wait = _wait(error, attempt)
+            attempt += 1
             if self.stopped.wait(wait):
                 break
         raise Interrupted("stopped")  # nobody reads it: those who set `stopped` have gone
 
-    def _read(self, body: str) -> Reply | None:
+    def _read(self, body: str, own_temperature: bool) -> Reply | None:
         try:
             read = _Body.model_validate_json(body)
         except ValidationError:
@@ -195,7 +193,8 @@ class Server:
         text = choice.message.content if choice.message.content is not None else choice.message.refusal
         if text is None:
             return None
-        return Reply(text, choice.finish_reason == "stop", usage.prompt_tokens, usage.completion_tokens)
+        ended = choice.finish_reason == "stop"
+        return Reply(text, ended, usage.prompt_tokens, usage.completion_tokens, own_temperature)
 
     def _models(self) -> list[str]:
         """The names that the server knows; none where it does not say."""
@@ -229,7 +228,7 @@ def _wants_other_limit(error: Any) -> bool:
     return getattr(error, "status_code", None) == 400 and "max_completion_tokens" in str(error)
 
 
-def _refuses_temperature(error: Any) -> bool:
+def _names_temperature(error: Any) -> bool:
     return getattr(error, "status_code", None) in (400, 422) and "temperature" in str(error)
 
 

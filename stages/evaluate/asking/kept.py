@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.contract import Context, Saving
+from pipeline.contract import Context
 from stages.checkpoint import state as checkpoint
 from stages.checkpoint import store
 from stages.evaluate.answers import Answers
@@ -17,18 +17,18 @@ from stages.rollout.generate import Completion
 class Kept:
     """The answers so far, by candidate: those of the newest checkpoint, and what is added."""
 
-    def __init__(self, context: Context, backbone: Backbone, saving: Saving) -> None:
-        self._arithmetic, self._saver = backbone.arithmetic, store.Saver(context.checkpoints, saving)
+    def __init__(self, context: Context, backbone: Backbone) -> None:
+        self._folder, self._arithmetic = context.checkpoints, backbone.arithmetic
         self._answers = self._read(context)
 
     def __contains__(self, candidate: str) -> bool:
         return candidate in self._answers
 
     def add(self, candidate: str, answers: Answers) -> None:
-        """Take a candidate's answers in, and write a checkpoint where one is due."""
+        """Take a candidate's answers in, and write a checkpoint of all so far."""
         self._answers[candidate] = answers
-        if self._saver.is_due(len(self._answers)):
-            self._saver.save(len(self._answers), self._write)
+        if self._folder is not None:
+            store.save(self._folder, len(self._answers), self._write)
 
     def of(self, candidates: Sequence[str]) -> dict[str, Answers]:
         """The answers of those who have given any, in this order."""

@@ -18,6 +18,7 @@ class Reply:
     ended: bool  # the model stopped by itself; False: the token limit or the server's filter cut it
     num_prompt_tokens: int | None
     num_new_tokens: int | None
+    own_temperature: bool = False  # the model refused to be greedy, and answered at its own temperature
 
 
 class Cache:

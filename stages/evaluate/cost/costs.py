@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.contract import Artifact
@@ -12,7 +12,8 @@ from stages.evaluate.asking.desk import Desk, Prompts, role_of
 from stages.evaluate.config import Baseline
 from stages.evaluate.cost.calls import CallCost, call_cost, price_of, training_cost
 from stages.evaluate.cost.speed import Speed, measure_speed
-from stages.modeling.roles import role_of_artifact
+
+TIMED = "timed_base"  # a role of its own: a candidate outside the engine may be called base, and be none
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,23 @@ class Costs:
 
 
 def costs_of(
-    desk: Desk, compared: Sequence[Candidate], prompts: Mapping[str, Prompts], answers: Mapping[str, Answers]
+    desk: Desk,
+    compared: Sequence[Candidate],
+    prompts: Mapping[str, Prompts],
+    answers: Mapping[str, Answers],
+    *,
+    measure: Callable[..., Speed] = measure_speed,
 ) -> Costs:
     """Everybody's. A server's calls are counted in its own tokens and not timed: others ask it too."""
-    found = Costs(speeds=_speeds(desk, compared, prompts))
+    found = Costs(speeds=_speeds(desk, compared, prompts, measure))
     for candidate in compared:
         _add(found, desk, candidate, answers[candidate.name])
     return found
 
 
-def _speeds(desk: Desk, compared: Sequence[Candidate], prompts: Mapping[str, Prompts]) -> dict[str, Speed]:
+def _speeds(
+    desk: Desk, compared: Sequence[Candidate], prompts: Mapping[str, Prompts], measure: Callable[..., Speed]
+) -> dict[str, Speed]:
     """Measured once for each way of asking: what differs between policies of one architecture is noise."""
     known: dict[Baseline, Speed] = {}
     found: dict[str, Speed] = {}
@@ -43,7 +51,7 @@ def _speeds(desk: Desk, compared: Sequence[Candidate], prompts: Mapping[str, Pro
             if candidate.policy is not None:
                 if candidate.way not in known:
                     role, limit = _timed_role(desk, candidate), desk.config.max_new_tokens
-                    known[candidate.way] = measure_speed(desk.backbone, role, desk.chat, prompts[candidate.name], limit)
+                    known[candidate.way] = measure(desk.backbone, role, desk.chat, prompts[candidate.name], limit)
                 found[candidate.name] = known[candidate.way]
             advance(1)
     return found
@@ -57,9 +65,8 @@ def _timed_role(desk: Desk, candidate: Candidate) -> str:
     assert candidate.policy is not None, "a server's model is not timed"
     if candidate.policy.info.get("tuning") != "lora":
         return role_of(candidate)
-    base = Artifact("base", "policy")
-    desk.backbone.load(role_of_artifact(base), base)
-    return role_of_artifact(base)
+    desk.backbone.load(TIMED, Artifact("base", "policy"))
+    return TIMED
 
 
 def _add(found: Costs, desk: Desk, candidate: Candidate, own: Answers) -> None:

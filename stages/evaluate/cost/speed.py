@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Speed:
     """Of calls one at a time (batch size 1), nothing cached between them."""
 
     first_token: float  # seconds, the median
-    rate: float | None  # tokens a second after the first; None where no answer had a second one
+    rate: float | None  # tokens a second after the first; None where one token is all that may be asked for
 
     def seconds(self, num_new: float) -> float | None:
         """Of a call with so many new tokens."""
@@ -34,18 +35,23 @@ def measure_speed(
 ) -> Speed:
     """The role's speed on NUM_PROMPTS of the prompts, short to long; ValueError if there is none.
 
-    Each is asked for one token, then for its greedy answer: the rest of the time made the other tokens.
+    Each is asked for one token, then for as many as are timed, whether or not the model would end before: the rest of
+    the time made the other tokens.
     """
     if not prompts:
         raise ValueError("there is no prompt to measure on")
+    endless = copy.copy(chat)
+    endless.stop_ids = frozenset()
     by_length, limit = sorted(prompts, key=len), min(max_new_tokens, TIMED_TOKENS)
     count = min(NUM_PROMPTS, len(by_length))
     picked = [by_length[(2 * i + 1) * len(by_length) // (2 * count)] for i in range(count)]
-    _timed(backbone, role, chat, picked[0], min(2, max_new_tokens))  # the first call of all allocates, compiles, loads
+    _timed(
+        backbone, role, endless, picked[0], min(2, max_new_tokens)
+    )  # the first call of all allocates, compiles, loads
     firsts, num_more, seconds_more = [], 0, 0.0
     for prompt in picked:
-        first, _ = _timed(backbone, role, chat, prompt, 1)
-        whole, num_new = _timed(backbone, role, chat, prompt, limit)
+        first, _ = _timed(backbone, role, endless, prompt, 1)
+        whole, num_new = _timed(backbone, role, endless, prompt, limit)
         firsts.append(first)
         num_more += num_new - 1
         seconds_more += max(0.0, whole - first) if num_new > 1 else 0.0

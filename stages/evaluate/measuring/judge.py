@@ -69,6 +69,7 @@ class Judgement:
     num_compared: int  # questions with a verdict in both orders
     num_changed: int  # of those, in which the two differ: the order made the judge change its mind
     num_for_shown_first: int  # of those, in which the change favoured the answer shown first
+    own_temperature: bool  # the judge refused to be greedy
 
 
 def judge_against_first(
@@ -87,14 +88,7 @@ def judge_against_first(
     judged: dict[str, Judgement] = {}
     try:
         with context.progress("LLM judge", 2 * num_pairs) as advance:
-            ask = partial(
-                complete,
-                seed=context.seed,
-                cache=cache,
-                advance=advance,
-                should_stop=context.should_stop,
-                remark=context.say,
-            )
+            ask = partial(complete, seed=context.seed, cache=cache, advance=advance, should_stop=context.should_stop)
             for name, other in others:
                 judged[name] = compare(judge, questions, first, other, ask=ask)
     except EndpointError as error:
@@ -141,6 +135,7 @@ def compare(
         num_compared=len(compared),
         num_changed=sum(one != two for one, two in compared),
         num_for_shown_first=sum(one < two for one, two in compared),
+        own_temperature=any(reply.own_temperature for reply in replies),
     )
 
 
@@ -191,6 +186,8 @@ def reliability(judge: Judge, judged: Mapping[str, Judgement]) -> Table:
         "changed it': share of pairs whose verdict depended on the order; 'to the one shown first': share of those "
         "that favoured it. A judge can be swayed by length, by its own kind's style, and by answers that speak to it."
     )
+    if any(found.own_temperature for found in judged.values()):
+        note += " This one refuses to be greedy: asked again it may say something else."
     return Table("LLM judge: how far to trust it", COLUMNS, rows, note)
 
 

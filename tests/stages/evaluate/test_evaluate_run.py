@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,7 @@ from tiny_run import make_context, titled, write_rows
 from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result, Source, Table, TaskConfig
 from pipeline.errors import DataError, Interrupted
 from stages import evaluate, rm, sft
-from stages.evaluate import answers
 from stages.evaluate.answers import heldout_questions
-from stages.evaluate.cost import costs
-from stages.evaluate.cost.speed import Speed
 from stages.evaluate.evaluate import ANSWERS
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import Chat
@@ -174,62 +173,43 @@ def test_stop_is_obeyed_between_batches(context: Context) -> None:
         evaluate.run(config, replace(context, should_stop=lambda: True))
 
 
-def test_stopped_evaluation_goes_on_behind_the_candidates_that_have_answered(
-    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Counted:
+    """A progress display that counts the batches of each candidate's answers."""
+
+    def __init__(self) -> None:
+        self.batches: list[str] = []
+
+    @contextmanager
+    def __call__(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda done: self.batches.append(description) if description.endswith(" answers") else None
+
+
+def test_stopped_evaluation_goes_on_behind_the_candidates_that_have_answered(context: Context, tmp_path: Path) -> None:
     config = evaluate.Config(candidates=("base",), data="rows", max_new_tokens=5, batch_size=4)
-    expected = evaluate.run(config, context)
-    whole = (context.output / ANSWERS).read_bytes()
-
-    asked, said = [0], []
-    counted = replace(
-        context,
-        output=tmp_path / "again",
-        checkpoints=tmp_path / "checkpoints",
-        say=said.append,
-        should_stop=lambda: len(asked) > 4,  # in the second batch of the second of three
-    )
-    counted.output.mkdir()
-    generate_once = answers.generate
-
-    def generate_counted(*arguments: Any, on_batch: Any, **named: Any) -> Any:
-        def on_batch_counted(done: int) -> None:
-            asked.append(done)
-            on_batch(done)
-
-        return generate_once(*arguments, on_batch=on_batch_counted, **named)
-
-    monkeypatch.setattr(answers, "generate", generate_counted)
+    expected, whole = evaluate.run(config, context), (context.output / ANSWERS).read_bytes()
+    counted, said = Counted(), list[str]()
+    again = replace(context, checkpoints=tmp_path / "checkpoints", say=said.append, progress=counted)
     with pytest.raises(Interrupted):
-        evaluate.run(config, counted)
-    asked[:] = [0]
-    again = evaluate.run(config, replace(counted, should_stop=lambda: False))
-    assert len(asked) == 1 + 2 * 3, "the first candidate was asked again"
+        evaluate.run(config, replace(again, should_stop=lambda: len(counted.batches) > 4))
+    assert counted.batches == ["base answers"] * 3 + ["policy-1 answers"] * 2
+    counted.batches.clear()
+    result = evaluate.run(config, again)
+    assert counted.batches == ["policy-1 answers"] * 3 + ["policy-2 answers"] * 3
     assert "going on: the answers of base are kept" in said
-    assert (counted.output / ANSWERS).read_bytes() == whole
-    assert again.metrics.keys() == expected.metrics.keys()
+    assert (context.output / ANSWERS).read_bytes() == whole
+    assert result.metrics == expected.metrics
 
 
-@pytest.mark.parametrize("with_base", [True, False])
-def test_speed_is_measured_once_for_each_way_of_asking_and_of_a_lora_as_merged(
-    context: Context, monkeypatch: pytest.MonkeyPatch, with_base: bool
-) -> None:
-    timed: list[tuple[str, int]] = []
-
-    def measure(backbone: Any, role: str, chat: Chat, prompts: list[list[int]], limit: int) -> Speed:
-        timed.append((role, max(map(len, prompts))))
-        return Speed(1.0, 10.0)
-
-    monkeypatch.setattr(costs, "measure_speed", measure)
-    told = {"policies": ["policy-1", "policy-2"], "system": "be brief"}
-    config = evaluate.Config(candidates=("policy-1", "policy-2"), baselines={"told": told}, data="rows",
-                             max_new_tokens=2)  # fmt: skip
-    named = context.inputs["candidates"] if with_base else context.inputs["candidates"][1:]
-    result = evaluate.run(config, replace(context, inputs={**context.inputs, "candidates": named}))
-    assert [role for role, _ in timed] == ["candidate_base"] * 2
-    assert timed[0][1] < timed[1][1], "the second way has a system turn"
-    rows = titled(result, "What a call costs").rows
-    assert len(rows) == len(named) + 2 and {row[3] for row in rows} == {"1"}
+def test_damaged_checkpoint_of_answers_is_set_aside_for_the_one_before(context: Context, tmp_path: Path) -> None:
+    config = evaluate.Config(candidates=("base",), data="rows", max_new_tokens=5, batch_size=12)
+    counted, said = Counted(), list[str]()
+    again = replace(context, checkpoints=tmp_path / "checkpoints", say=said.append, progress=counted)
+    expected = evaluate.run(config, again)
+    (tmp_path / "checkpoints" / "step-000003" / "state.pt").write_bytes(b"half")
+    counted.batches.clear()
+    assert evaluate.run(config, again).metrics == expected.metrics
+    assert counted.batches == ["policy-2 answers"]
+    assert any("step-000003 is damaged" in line for line in said)
 
 
 def test_two_candidates_of_one_name_are_refused(context: Context, policies: list[Path]) -> None:

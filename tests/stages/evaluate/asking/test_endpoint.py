@@ -245,14 +245,27 @@ def test_no_seed_is_sent_where_none_is_asked_for(server: FakeServer) -> None:
     assert set(server.heard[0].body) == {"model", "messages", "max_tokens", "temperature"}
 
 
-def test_model_that_takes_no_temperature_is_asked_at_its_own_and_that_is_remarked_on(server: FakeServer) -> None:
-    def reasoning(body: dict[str, Any]) -> Answer:
-        return failed(400, "Unsupported value: 'temperature'") if "temperature" in body else said("yes")
+def reasoning(body: dict[str, Any]) -> Answer:
+    return failed(400, "Unsupported value: 'temperature'") if "temperature" in body else said("yes")
 
-    server.reply, remarks = reasoning, list[str]()
-    assert [r.text for r in ask(server, ["a", "b"], num_parallel=1, remark=remarks.append)] == ["yes", "yes"]
+
+def test_model_that_refuses_to_be_greedy_is_asked_at_its_own_temperature(server: FakeServer, tmp_path: Path) -> None:
+    server.reply = reasoning
+    for _ in range(2):  # the second time out of the cache
+        replies = ask(server, ["a", "b"], num_parallel=1, cache=tmp_path / "replies.jsonl")
+        assert [(reply.text, reply.own_temperature) for reply in replies] == [("yes", True), ("yes", True)]
     assert ["temperature" in heard.body for heard in server.heard] == [True, False, False]
-    assert remarks == ["m takes no temperature, and was asked at its own"]
+
+
+def test_refusal_of_a_temperature_that_was_asked_for_is_an_error(server: FakeServer) -> None:
+    server.reply = reasoning
+    with pytest.raises(EndpointError, match="'temperature'"):
+        ask(server, temperature=0.7)
+
+
+def test_what_is_learnt_of_a_server_takes_no_try(server: FakeServer) -> None:
+    server.reply = in_turn(failed(400, "no 'temperature' here"), failed(429), said("yes"))
+    assert ask(server, max_retries=1)[0].text == "yes"
 
 
 def test_stop_ends_the_calls_under_way_and_the_waits(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

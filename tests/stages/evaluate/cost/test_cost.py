@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -120,3 +121,13 @@ def test_speed_has_no_rate_when_answers_have_one_token(backbone, chat):
     assert speed.seconds(1) == speed.first_token and speed.seconds(5) is None
     with pytest.raises(ValueError, match="no prompt"):
         measure_speed(backbone, "base", chat, [], max_new_tokens=1)
+
+
+def test_speed_has_a_rate_where_the_model_would_end_at_once(backbone, chat):
+    backbone.load("base", Artifact("base", "policy"))
+    ending = copy.copy(chat)
+    ending.stop_ids = frozenset(range(len(chat.tokenizer)))
+    (answer,) = generate(backbone, "base", ending, [[5, 6]], max_new_tokens=4, temperature=0.0, seed=0, purpose="x")
+    assert len(answer.ids) == 1
+    assert measure_speed(backbone, "base", ending, [[5, 6]], max_new_tokens=4).rate is not None
+    assert len(ending.stop_ids) == len(chat.tokenizer)

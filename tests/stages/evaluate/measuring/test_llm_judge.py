@@ -161,9 +161,11 @@ def test_judge_that_takes_only_its_own_temperature_is_asked_at_that(court: Court
     def reasoning(body: dict[str, Any]) -> Answer:
         return failed(400, "Unsupported value: 'temperature'") if "temperature" in body else longer(body)
 
-    court.server.reply = reasoning
     court.context.progress = Context.progress
-    assert court.judge()[0] == {"tuned": [0.0, 1.0, 0.5, 0.5, 1.0]}
+    assert "refuses to be greedy" not in court.judge()[1].note
+    court.server.reply = reasoning
+    points, table = court.judge()
+    assert points == {"tuned": [0.0, 1.0, 0.5, 0.5, 1.0]} and "refuses to be greedy" in table.note
 
 
 def test_verdicts_are_paid_for_once_with_a_cache(court: Court, tmp_path: Path) -> None:
