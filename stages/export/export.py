@@ -19,11 +19,12 @@ from pipeline.errors import DataError, ModelError, PosttuneError, StageFailed, U
 from stages.export import agreement, converter, hub, weights
 from stages.export.card import write_card
 from stages.formats.load import load
-from stages.formats.records import Prompt
+from stages.formats.records import Prompt, Text
 from stages.modeling.quiet import quieten
 
 Format = Literal["merged", "adapter", "gguf"]
 Say = Callable[[str], None]
+BEGINNING = 200  # characters of a text, where there are no prompts
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,23 @@ def _sync(path: Path) -> None:
 
 
 def _prompts(sources: Sequence[Source], count: int, say: Say) -> list[Prompt]:
-    """The first held-out prompts of the sources that have any, from each as many."""
+    """The first held-out prompts of the sources that have any, from each as many; of plain texts, how they begin."""
     found: list[list[Prompt]] = []
     for source in sources if count else ():
         try:
-            records = load(source, "prompt", "heldout").records[:count]
-            found.append([record for record in records if isinstance(record, Prompt)])
+            found.append(_heldout(source)[:count])
         except (DataError, ModelError) as error:
             say(f"no prompts of '{source.name}' for the check: {error.problem}")
     turns = max(map(len, found), default=0)
     return [rows[turn] for turn in range(turns) for rows in found if turn < len(rows)][:count]
+
+
+def _heldout(source: Source) -> list[Prompt]:
+    try:
+        return [record for record in load(source, "prompt", "heldout").records if isinstance(record, Prompt)]
+    except DataError:
+        records = load(source, "instruction or text", "heldout").records
+        texts = [record for record in records if isinstance(record, Text)]
+        if not texts:
+            raise
+        return [Prompt(text.id, ({"role": "user", "content": text.text[:BEGINNING]},)) for text in texts]

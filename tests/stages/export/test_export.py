@@ -69,6 +69,14 @@ def test_merged_export_gives_the_artifacts_greedy_answers(
     assert "8 of 8" in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 
+def test_beginnings_of_plain_texts_are_asked_where_there_are_no_prompts(talker: ModelConfig, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"page-{number}.md").write_text(f"Page {number} says: " + "a long story. " * 99, "utf-8")
+    pages, said = Source("pages", DataSource(path=str(tmp_path / "*.md"), split="all")), list[str]()
+    export(BASE, full_model(Path(talker.model_name_or_path)), Order(tmp_path / "out"), [pages], said.append)
+    assert any(line.startswith("check: 3 of 3 greedy answers") for line in said)
+
+
 def test_base_that_lacks_a_tensor_is_refused(talker: ModelConfig, sources: list[Source], tmp_path: Path) -> None:
     folder = tmp_path / "base"
     shutil.copytree(talker.model_name_or_path, folder)
