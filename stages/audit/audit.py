@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.contract import ROWS, Context, ModelConfig, Result, Source, Table
+from pipeline.contract import ROWS, Context, ModelConfig, Result, Source
 from pipeline.errors import DataError
 from stages.audit import cleaned, report
+from stages.audit.audited import Audited
 from stages.audit.checks import LEAVE_OUT, MENDED, WHOLE_CHECKS
 from stages.audit.config import Config
 from stages.audit.copies import row_text
@@ -32,20 +32,6 @@ from stages.audit.seen import Check, Seen, Settings
 
 HEAD = 500  # rows of each source by which boilerplate is known
 Say = Callable[[str], None]
-
-
-@dataclass
-class Audited:
-    """What an audit found. The findings themselves are in the ledger's file."""
-
-    ledger: Ledger
-    sources: Sequence[tuple[Source, bool]]
-    tables: list[Table] = field(default_factory=list)
-    num_rows: int = 0  # records that were looked at, those to hold against left out
-    num_refused: int = 0  # rows that stages/formats refused
-    kinds: set[str] = field(default_factory=set)
-    refused: list[Refusal] = field(default_factory=list)  # kept only for a list of what was left out
-    lasting: list[Finding] = field(default_factory=list)  # of these a cleaned copy is not free
 
 
 def run(config: Config, context: Context) -> Result:

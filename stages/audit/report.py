@@ -9,7 +9,7 @@ from pipeline.contract import Table
 from stages.audit.ledger import SEVERITIES, Finding
 
 if TYPE_CHECKING:
-    from stages.audit.audit import Audited
+    from stages.audit.audited import Audited
     from stages.audit.cleaned import Changes
 
 MAX_MESSAGE = 90

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import DataSource, Source, TaskConfig
-from stages.audit.audit import Audited, audit
+from stages.audit.audit import audit
+from stages.audit.audited import Audited
 from stages.audit.seen import Settings
 
 Rows = Sequence[Mapping[str, Any]]
