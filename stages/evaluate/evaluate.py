@@ -16,7 +16,7 @@ from pipeline.contract import Context, Result
 from pipeline.errors import DataError
 from stages.evaluate.answers import Answers, Figures, Question, heldout_questions
 from stages.evaluate.asking.candidates import Candidate, candidates
-from stages.evaluate.asking.desk import Desk, ask_all, load_policies, role_of, said_of, write_prompts
+from stages.evaluate.asking.desk import Desk, ask_all, load_policies, role_of, write_prompts
 from stages.evaluate.asking.prompting import gather
 from stages.evaluate.config import Config
 from stages.evaluate.cost.costs import costs_of
@@ -47,16 +47,14 @@ def run(config: Config, context: Context) -> Result:
 
     desk = Desk(config, context, backbone, chat, questions, material)
     prompts = write_prompts(desk, compared)
-    answers, remarks = ask_all(desk, compared, prompts, judges[0] if judges else None)
+    answers, left_out = ask_all(desk, compared, prompts, judges[0] if judges else None)
     compared = [candidate for candidate in compared if candidate.name in answers]
     found = measured(desk, compared, answers, judges)
     _save(context, questions, answers, found.figures)
     costs = costs_of(desk, compared, prompts, answers)
     forgotten = _forgotten(desk, compared, answers, general)
     reference = next((artifact.name for artifact in context.inputs.get("reference", ())), None)
-    return report(
-        config, Evaluation(questions, compared, answers, found, costs, forgotten, reference, said_of(remarks))
-    )
+    return report(config, Evaluation(questions, compared, answers, found, costs, forgotten, reference, left_out))
 
 
 def _forgotten(

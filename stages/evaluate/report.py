@@ -13,7 +13,9 @@ from stages.evaluate.config import Config
 from stages.evaluate.cost.calls import cost_table, quality_against_cost
 from stages.evaluate.cost.costs import Costs
 from stages.evaluate.measuring.forgetting import Forgetting
+from stages.evaluate.measuring.judge import FIGURE
 from stages.evaluate.measuring.measuring import Measured
+from stages.evaluate.verdict.cautions import cautions
 from stages.evaluate.verdict.contest import Contender, hold
 from stages.evaluate.verdict.primary import PROXY, choose_primary, direction
 from stages.evaluate.verdict.verdict import no_verdict, verdict
@@ -36,7 +38,7 @@ class Evaluation:
     costs: Costs
     forgotten: Forgetting
     reference: str | None  # the candidate that KL is measured to
-    remarks: str  # who is left out, and why, or was asked otherwise
+    left_out: Sequence[str]  # servers that failed, and why
 
     @property
     def figures(self) -> Mapping[str, Figures]:
@@ -76,7 +78,7 @@ def _verdict(config: Config, found: Evaluation) -> list[Verdict | Table | Plot]:
     costs, primary = found.costs, choose_primary(found.figures, config.primary)
     if primary is None:
         table = cost_table(costs.calls, costs.speeds, costs.training)
-        return [no_verdict(config.primary, found.forgotten.warnings), table]
+        return [no_verdict(config.primary, found.forgotten.warnings, _cautions(config, found)), table]
     contest = hold(found.figures, contenders, primary)
     return [
         *verdict(
@@ -86,10 +88,19 @@ def _verdict(config: Config, found: Evaluation) -> list[Verdict | Table | Plot]:
             costs=costs.calls,
             training_costs=costs.training,
             warnings=found.forgotten.warnings,
+            cautions=_cautions(config, found),
         ),
         quality_against_cost(found.figures, primary, costs.calls),
         cost_table(costs.calls, costs.speeds, costs.training, contest.best_untuned),
     ]
+
+
+def _cautions(config: Config, found: Evaluation) -> list[str]:
+    tuned = [c.name for c in found.compared if c.policy is not None and c.policy.path is not None]
+    judged = any(FIGURE in own for own in found.figures.values())
+    unjudged = config.judge is not None and len(found.compared) > 1 and not judged
+    left_out = [*found.left_out, *(["the LLM judge is left out, see its table"] if unjudged else [])]
+    return cautions(found.figures, tuned, left_out, config.max_new_tokens)
 
 
 def _tables(config: Config, found: Evaluation) -> list[Table]:
@@ -101,7 +112,9 @@ def _tables(config: Config, found: Evaluation) -> list[Table]:
     )
     if any(PROXY in own for own in found.figures.values()):
         note += ". The proxy is the reward model that PPO optimised: read it beside the others"
-    note += "".join(f". Mind: {remark}" for remark in found.measured.remarks) + found.remarks
+    note += "".join(f". Mind: {remark}" for remark in found.measured.remarks)
+    note += "".join(f". {name} {own.remark}" for name, own in found.answers.items() if own.remark)
+    note += "".join(f". {line}" for line in found.left_out)
     names = list(found.figures)
     whole = [name for name in _all_figures(found) if not name.startswith(FIELD)]
     parts = [name for name in _all_figures(found) if name.startswith(FIELD)]
@@ -144,7 +157,7 @@ def _differences(figures: Mapping[str, Figures], baseline: str, wanted: Sequence
 
 
 def _labels(found: Evaluation) -> tuple[list[Table], dict[str, float]]:
-    """Macro F1 of every candidate, and what the last plain one confuses."""
+    """Macro F1 of every candidate, and what the plain one with the most right labels confuses."""
     by_name = {
         name: read_labels((text, q.reference, q.task) for text, q in zip(own.texts, found.questions, strict=True))
         for name, own in found.answers.items()
@@ -166,9 +179,15 @@ def _labels(found: Evaluation) -> tuple[list[Table], dict[str, float]]:
     note = (
         "Mean over the labels that are wanted, each with as much weight; 95% intervals over prompts, differences paired"
     )
-    last = [candidate.name for candidate in found.compared if candidate.is_plain][-1]
-    confused = [confusion(f"What {last} takes for what: {field}", by_name[last][field]) for field in fields]
+    shown = _most_right(found, [candidate.name for candidate in found.compared if candidate.is_plain])
+    confused = [confusion(f"What {shown} takes for what: {field}", by_name[shown][field]) for field in fields]
     return [Table("Macro F1", ["labels of", *by_name], rows, note), *confused], metrics
+
+
+def _most_right(found: Evaluation, names: Sequence[str]) -> str:
+    """The one with the most right labels; of equals the last."""
+    right = {name: mean(found.figures[name]["label_accuracy"]) for name in names}
+    return max(reversed(names), key=lambda name: right[name])
 
 
 def _macro_f1(labels: Labels) -> tuple[float, float, float]:

@@ -61,7 +61,7 @@ def load_policies(backbone: Backbone, candidates: Sequence[Candidate]) -> None:
 def ask_all(
     desk: Desk, candidates: Sequence[Candidate], prompts: Mapping[str, Prompts], proxy: RewardModel | None
 ) -> tuple[dict[str, Answers], list[str]]:
-    """Each candidate's answers by its name; and remarks on servers, as on one that is left out, for it failed."""
+    """Each candidate's answers by its name; and which servers are left out, and why, which costs the others nothing."""
     kept = Kept(desk.context, desk.backbone)
     left_out: list[str] = []
     for candidate in candidates:
@@ -75,8 +75,7 @@ def ask_all(
         except UserError as error:
             left_out.append(f"{candidate.name} is left out: {error.where}: {error.problem}")
             desk.context.say(f"{candidate.name} is left out of the evaluation: {error}")
-    answers = kept.of([candidate.name for candidate in candidates])
-    return answers, [*left_out, *(f"{name} {own.remark}" for name, own in answers.items() if own.remark)]
+    return kept.of([candidate.name for candidate in candidates]), left_out
 
 
 def write_prompts(desk: Desk, candidates: Sequence[Candidate]) -> dict[str, Prompts]:
@@ -194,8 +193,3 @@ def _best(desk: Desk, drawn: Answers, number: int, proxy: RewardModel | None) ->
 def _sum(counts: Sequence[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
-
-
-def said_of(remarks: Sequence[str]) -> str:
-    """The note under the tables on who is missing from them, or was asked otherwise."""
-    return "".join(f". {remark}" for remark in remarks)

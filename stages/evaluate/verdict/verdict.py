@@ -14,19 +14,18 @@ from stages.evaluate.answers import Figures, with_interval
 from stages.evaluate.cost.calls import CallCost, told_break_even
 from stages.evaluate.verdict.contest import Contender, Contest, paired
 from stages.evaluate.verdict.primary import PROXY
-from stages.objectives.comparisons import Difference, difference
-from stages.objectives.shares import LEVEL
+from stages.evaluate.verdict.table import comparison_table, told_difference, told_needed
+from stages.objectives.comparisons import difference
 
 TITLE = "Was it worth it?"
-MOST_NEEDED = 1_000_000  # prompts: beyond, the number only means "not with this difference"
 
 
-def no_verdict(primary: str | None, warnings: Sequence[str] = ()) -> Verdict:
+def no_verdict(primary: str | None, warnings: Sequence[str] = (), cautions: Sequence[str] = ()) -> Verdict:
     """Where nobody has the figure that the recipe names, or any that says which answer is better."""
     said = "No figure says which answer is better: name a task, a reward model or a judge."
     if primary is not None:
         said = f"Nobody has the figure that decides, '{primary}': see below who or what is left out, and why."
-    return Verdict(TITLE, [said, *warnings])
+    return Verdict(TITLE, [said, *warnings, *cautions])
 
 
 def verdict(
@@ -37,19 +36,21 @@ def verdict(
     costs: Mapping[str, CallCost] | None = None,
     training_costs: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
+    cautions: Sequence[str] = (),
 ) -> list[Verdict | Table]:
     """The verdict and its table.
 
     contenders: all of them, also those whom the contest lacks. figures: by candidate, for the answers' lengths.
     costs, training_costs: by candidate, in one currency; left out, the sentences do not speak of them.
     warnings: whole sentences on what tuning broke; they follow the three.
+    cautions: the same on how the verdict was come by (cautions.py); they end it.
     """
     sentences = [
         _who_is_best(contest),
         _worth_it(contest, costs or {}, training_costs or {}),
-        _what_to_do(contest, figures, costs or {}, warnings),
+        _what_to_do(contest, figures, costs or {}, training_costs or {}, warnings),
     ]
-    return [Verdict(TITLE, [*sentences, *warnings]), _table(contest, contenders)]
+    return [Verdict(TITLE, [*sentences, *warnings, *cautions]), comparison_table(contest, contenders)]
 
 
 def _who_is_best(contest: Contest) -> str:
@@ -66,7 +67,7 @@ def _who_is_best(contest: Contest) -> str:
         tail = f"; {_listed(alike)} may be as good" if alike else ""
         return (
             f"On {what}, {best} does best: {with_interval(contest.own(best))} against {_mean(contest, first)} of "
-            f"{first}, {_by(found)} {_better_word(contest)} on {found.n} prompts{tail}."
+            f"{first}, {told_difference(found)} {_better_word(contest)} on {found.n} prompts{tail}."
         )
     leader = contest.best([first, *others])
     worse = [name for name in others if contest.is_worse(name, first)]
@@ -78,7 +79,7 @@ def _who_is_best(contest: Contest) -> str:
         return f"On {what}, {leader} and {first} have no question in common{tail}."
     return (
         f"On {what}, nothing can be told apart from {first} for the better on {found.n} prompts: the best, {leader}, "
-        f"differs by {_by(found)}, and {_needed(found)}{tail}."
+        f"differs by {told_difference(found)}, and {told_needed(found)}{tail}."
     )
 
 
@@ -94,13 +95,13 @@ def _worth_it(contest: Contest, costs: Mapping[str, CallCost], training_costs: M
     if tuned in _worthy(contest):
         many = len(contest.untuned)
         whom = other if many == 1 else f"all {many} untuned ways of asking, and than the best of them, {other},"
-        said = f"Tuning is worth it: {tuned} is better than {whom} by {_by(found)}"
+        said = f"Tuning is worth it: {tuned} is better than {whom} by {told_difference(found)}"
     elif contest.is_worse(tuned, other):
-        said = f"Tuning is not worth it: {tuned}, the best tuned, is worse than {other}, the difference {_by(found)}"
+        said = f"Tuning is not worth it: {tuned}, the best tuned, is worse than {other}, the difference {told_difference(found)}"
         training_costs = {}  # cheaper calls do not pay for worse answers
     else:
-        said = f"Whether tuning is worth it cannot be told: {tuned} differs from {other} by {_by(found)}; "
-        said += _needed(found)
+        said = f"Whether tuning is worth it cannot be told: {tuned} differs from {other} by {told_difference(found)}; "
+        said += told_needed(found)
     if not any(not c.is_plain for c in contest.contenders if c.name in contest.untuned):
         said += "; no better prompt, examples or retrieval was tried"
     return f"{said}{_told_cost(tuned, other, costs, training_costs)}."
@@ -130,8 +131,14 @@ def _told_cost(tuned: str, other: str, costs: Mapping[str, CallCost], training_c
 
 
 def _what_to_do(
-    contest: Contest, figures: Mapping[str, Figures], costs: Mapping[str, CallCost], warnings: Sequence[str]
+    contest: Contest,
+    figures: Mapping[str, Figures],
+    costs: Mapping[str, CallCost],
+    training_costs: Mapping[str, float],
+    warnings: Sequence[str],
 ) -> str:
+    if not any(value for values in contest.values.values() for value in values):
+        return f"Use none of them yet: nobody has any {contest.figure}."
     if not contest.tuned or not contest.untuned:
         better = [c.name for c in contest.contenders[1:] if contest.is_better(c.name, contest.first)]
         return f"Use {contest.best(better)}." if better else f"Keep {contest.first}."
@@ -146,11 +153,21 @@ def _what_to_do(
         if tuned in costs and other in costs and costs[tuned].tokens < costs[other].tokens:
             saved = 1 - costs[tuned].tokens / costs[other].tokens
             said += f"; {tuned} takes {saved:.0%} fewer tokens a call, if the interval's worse end can be borne"
+    said += _told_cheaper(contest, tuned, training_costs) if worthy else ""
     said += _told_rivals(contest, tuned if worthy else other)
     said += _told_length(tuned, contest.first, figures)
     if warnings:
         said += f"; {'but first ' if worthy else ''}read what tuning broke that it was not meant to touch"
     return f"{said}."
+
+
+def _told_cheaper(contest: Contest, name: str, training_costs: Mapping[str, float]) -> str:
+    """Tuned ones that may be as good, asked as plainly, and cost less to train."""
+    plain = [c.name for c in contest.contenders if c.is_tuned and c.is_plain and c.name in contest.as_good_as(name)]
+    cheaper = [other for other in plain if training_costs.get(other, math.inf) < training_costs.get(name, 0.0)]
+    return (
+        f"; {_listed(cheaper)} may serve as well, and cost{'s' * (len(cheaper) == 1)} less to train" if cheaper else ""
+    )
 
 
 def _told_rivals(contest: Contest, name: str) -> str:
@@ -168,64 +185,6 @@ def _told_length(name: str, first: str, figures: Mapping[str, Figures]) -> str:
         return ""
     _, low, high = difference(ours, theirs)
     return f"; its answers are {sum(ours) / sum(theirs):.2g} times as long as {first}'s" if low > 0 or high < 0 else ""
-
-
-def _table(contest: Contest, contenders: Sequence[Contender]) -> Table:
-    first, best = contest.first, contest.best_untuned
-    against = [first] if best in (None, first) else [first, best]
-    rows: list[list[str | float | None]] = []
-    for contender in contenders:
-        name = contender.name
-        if name not in contest.values:
-            rows.append([name, None, *[None] * (2 * len(against)), "no such figure"])
-            continue
-        row: list[str | float | None] = [name, with_interval(contest.own(name))]
-        for other in against:
-            found = contest.less(name, str(other)) if name != first else None
-            row += [_by(found), f"{found.p:.2g}"] if found else [None, None]
-        words = [_in_words(contest, name, str(other)) for other in against if name not in (first, other)]
-        rows.append([*row, "; ".join(words)])
-    heads = [head for other in against for head in (f"less {other}", "its p")]
-    return Table(
-        f"Candidates on {contest.figure}", ["candidate", contest.figure, *heads, "in words"], rows, _note(contest)
-    )
-
-
-def _note(contest: Contest) -> str:
-    count = len(contest.tested)
-    level = 1 - (1 - LEVEL) / max(1, count)
-    up = "more is better" if contest.sign > 0 else "less is better"
-    return (
-        f"On {contest.figure} {up}. The figure has its 95% interval. Differences are paired by prompt; {count} were "
-        "tested (each candidate against the first, each tuned one against every untuned way of asking the same model), "
-        f"and p-values and intervals carry Holm's correction for all of them, which makes intervals as wide as "
-        f"{level:.2%}. Right and wrong: McNemar's exact test and Bonett and Price's interval; else signs flipped at "
-        "random and a bootstrap. Prompts needed: to see the difference found with 80% power; these show: the least "
-        "difference that as many prompts as here see with it"
-    )
-
-
-def _in_words(contest: Contest, name: str, other: str) -> str:
-    found = contest.less(name, other)
-    if found is None:
-        return f"not compared with {other}"
-    if found.is_told:
-        return f"{'better' if contest.is_better(name, other) else 'worse'} than {other}"
-    shown = f", these show {found.detectable:.2g}" if found.detectable else ""  # 0: all differ alike, or none does
-    return f"cannot be told apart from {other}: {_needed(found)}{shown}"
-
-
-def _needed(found: Difference) -> str:
-    if math.isinf(found.needed):
-        return "there is no difference to look for"
-    if found.needed > MOST_NEEDED:
-        return "more than a million prompts would be needed"
-    step = 10 ** max(0, len(str(int(found.needed))) - 2)
-    return f"about {math.ceil(found.needed / step) * step:,} prompts would be needed"
-
-
-def _by(found: Difference) -> str:
-    return with_interval((found.mean, found.low, found.high))
 
 
 def _better_word(contest: Contest) -> str:

@@ -178,6 +178,7 @@ def test_judge_that_cannot_be_reached_costs_its_own_figures_only(context: Contex
     assert sum("the LLM judge is left out" in line for line in log.said) == 1
     assert all(FIGURE not in row["answers"]["policy-1"]["figures"] for row in saved)
     assert titled(result, "Candidates on held-out prompts").rows
+    assert any("the LLM judge is left out" in line and "--force evaluate" in line for line in result.summary)
 
 
 def test_mistyped_primary_is_refused_before_anybody_is_asked(context: Context, log: Log) -> None:

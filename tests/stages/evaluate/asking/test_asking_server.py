@@ -123,4 +123,5 @@ def test_server_that_is_not_there_costs_nobody_else_anything(context: Context, l
     assert table.columns[1:] == ["base", "base + prompt"]
     assert "gpt is left out: http://127.0.0.1:9/v1: cannot be reached" in table.note
     assert any(line.startswith("gpt is left out of the evaluation: http://127.0.0.1:9/v1") for line in log.said)
+    assert any("gpt is left out" in line and "--force evaluate" in line for line in result.summary)
     assert read(context)[0]["answers"].keys() == {"base", "base + prompt"}

@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from pipeline.contract import Table, Verdict
 from stages.evaluate.cost.calls import CallCost
+from stages.evaluate.verdict.cautions import cautions
 from stages.evaluate.verdict.contest import Contender, hold
 from stages.evaluate.verdict.primary import choose_primary
 from stages.evaluate.verdict.verdict import no_verdict, verdict
@@ -136,6 +137,44 @@ def test_costs_length_and_warnings_are_told():
     assert worth.endswith("and training pays for itself by cheaper calls after 10,000 of them.")
     assert use.startswith("Use sft; its answers are 2.5 times as long as base's; but first read what tuning broke")
     assert warning == "sft has forgotten general."
+
+
+def test_cheaper_training_that_may_do_as_well_is_named():
+    (_, _, use), _ = told([BASE, SFT, PPO], [20, 69, 70], training_costs={"sft": 1.0, "ppo": 3.0})
+    assert use == "Use ppo; sft may serve as well, and costs less to train."
+    (_, _, use), _ = told([BASE, SFT, PPO], [20, 69, 70], training_costs={"sft": 3.0, "ppo": 1.0})
+    assert use == "Use ppo."
+
+
+def test_nobody_is_advised_where_nobody_is_right_even_once():
+    (_, _, use), _ = told([BASE, SFT, FEW], [0, 0, 0])
+    assert use == "Use none of them yet: nobody has any label_accuracy."
+
+
+def test_note_says_how_many_prompts_have_the_figure_and_speaks_of_needed_ones_where_there_are_any():
+    figures = {name: {"exact": [*first_right(right), None, None]} for name, right in (("base", 0), ("sft", 70))}
+    _, table = decide(figures, [BASE, SFT])
+    assert f"which {N} of {N + 2} prompts can have" in table.note and "Prompts needed" not in table.note
+    _, table = told([BASE, SFT], [40, 42])
+    assert "can have" not in table.note and "Prompts needed" in table.note
+
+
+@pytest.mark.parametrize(("tuned", "named"), [(["sft"], ""), (["sft", "ppo"], "ppo"), ([], "base, ppo")])
+def test_answers_that_were_cut_off_are_cautioned_of(tuned, named):
+    figures = {
+        "base": {"ended": [0.0] * 3 + [1.0]},
+        "sft": {"ended": [1.0, 1.0, 0.0, 0.0]},
+        "ppo": {"ended": [0.0] * 4},
+    }
+    said = cautions(figures, tuned, [], 16)
+    assert said == (
+        [
+            f"Most answers of {named} were cut off at 16 tokens and judged as they stood: raise max_new_tokens before "
+            "you believe the figures."
+        ]
+        if named
+        else []
+    )
 
 
 def test_lower_perplexity_is_better():
