@@ -19,7 +19,7 @@ NEEDED_NOTE = (
 
 
 def comparison_table(contest: Contest, contenders: Sequence[Contender]) -> Table:
-    """Every contender against the first, and against the best untuned way; those without the figure have empty cells."""
+    """Every contender against the first and the best untuned way; without the figure, with empty cells."""
     first, best = contest.first, contest.best_untuned
     against = [first] if best in (None, first) else [first, best]
     rows: list[list[str | float | None]] = []

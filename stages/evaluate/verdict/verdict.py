@@ -97,7 +97,8 @@ def _worth_it(contest: Contest, costs: Mapping[str, CallCost], training_costs: M
         whom = other if many == 1 else f"all {many} untuned ways of asking, and than the best of them, {other},"
         said = f"Tuning is worth it: {tuned} is better than {whom} by {told_difference(found)}"
     elif contest.is_worse(tuned, other):
-        said = f"Tuning is not worth it: {tuned}, the best tuned, is worse than {other}, the difference {told_difference(found)}"
+        said = f"Tuning is not worth it: {tuned}, the best tuned, is worse than {other}, the difference "
+        said += told_difference(found)
         training_costs = {}  # cheaper calls do not pay for worse answers
     else:
         said = f"Whether tuning is worth it cannot be told: {tuned} differs from {other} by {told_difference(found)}; "

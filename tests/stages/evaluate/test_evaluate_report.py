@@ -89,7 +89,8 @@ def test_every_figure_of_the_table_is_the_mean_of_the_saved_answers(context: Con
 def test_verdict_stands_first_and_its_figure_is_the_tables(context: Context) -> None:
     result, saved = run(plain(context), primary="rouge")
     first = result.fragments[0]
-    assert isinstance(first, Verdict) and len(first.sentences) == 3
+    assert isinstance(first, Verdict) and len(first.sentences) == 4
+    assert first.sentences[3].startswith("Most answers of policy-1, policy-2 were cut off at 5 tokens")
     mean = fmean(row["answers"]["base"]["figures"]["rouge"] for row in saved)
     assert "rouge" in first.sentences[0] and f"{mean:.3g}" in first.sentences[0]
     assert list(result.summary[:3]) == list(first.sentences)

@@ -156,7 +156,7 @@ def test_note_says_how_many_prompts_have_the_figure_and_speaks_of_needed_ones_wh
     _, table = decide(figures, [BASE, SFT])
     assert f"which {N} of {N + 2} prompts can have" in table.note and "Prompts needed" not in table.note
     _, table = told([BASE, SFT], [40, 42])
-    assert "can have" not in table.note and "Prompts needed" in table.note
+    assert "prompts can have" not in table.note and "Prompts needed" in table.note
 
 
 @pytest.mark.parametrize(("tuned", "named"), [(["sft"], ""), (["sft", "ppo"], "ppo"), ([], "base, ppo")])
