@@ -27,7 +27,10 @@ def chat(
         list[str] | None,
         typer.Argument(metavar="NAME", help="base, or stages that made a policy; else base and the last of them."),
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")] = None,
+    system: Annotated[
+        str | None,
+        typer.Option("--system", metavar="TEXT", help="A system prompt; else the one that all rows of training have."),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="The longest answer, tokens.")] = 256,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0: always the likeliest token.")] = 0.0,
     overrides: Overrides = None,
@@ -43,6 +46,7 @@ def chat(
     registry.load(registry.CHAT)(
         candidates,
         loaded.model,
+        sources=_sources(loaded, candidates[-1].name),
         system=system,
         max_new_tokens=max_new_tokens,
         temperature=temperature,

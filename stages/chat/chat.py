@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from pipeline.contract import Artifact, ModelConfig
+from pipeline.contract import Artifact, ModelConfig, Source
 from stages.chat.terminal import Terminal
+from stages.formats.opening import common_system
 from stages.modeling.backbone import Backbone, open_backbone
 from stages.modeling.chat import Chat, load_chat
 from stages.modeling.quiet import quieten
@@ -104,6 +105,7 @@ def chat(
     candidates: Sequence[Artifact],
     model: ModelConfig,
     *,
+    sources: Sequence[Source] = (),
     system: str | None = None,
     max_new_tokens: int = 256,
     temperature: float = 0.0,
@@ -111,7 +113,10 @@ def chat(
     given: TextIO,
     shown: TextIO,
 ) -> None:
-    """Read prompts from `given`, a line each, and show the answers on `shown` until the input or its reader ends."""
+    """Read prompts from `given`, a line each, and show the answers on `shown` until the input or its reader ends.
+
+    system: said first; None: what all rows of `sources` begin with, if they begin alike; "": nothing.
+    """
     quieten()
     terminal = Terminal(given, shown, [candidate.name for candidate in candidates])
     voice = load_chat(model)
@@ -120,9 +125,13 @@ def chat(
         voice.check_same(candidate)
         backbone.load(f"speaker_{place}", candidate)  # stage names may hold dots, adapter names may not
     speakers = [Speaker(candidate.name, f"speaker_{place}") for place, candidate in enumerate(candidates)]
+    learnt = common_system(sources) if system is None else None
+    system = system or learnt
     opening = [{"role": "system", "content": system}] if system else []
     voice.prompt_ids([*opening, {"role": "user", "content": "?"}])  # a template that takes no system turn says so now
     terminal.say(f"{' | '.join(speaker.name for speaker in speakers)} on {model.model_name_or_path}. {HELP}")
+    if learnt:
+        terminal.say(f"system prompt, as in the rows that were learnt from: {learnt} (--system TEXT for another)")
     limits = Limits(max_new_tokens, temperature, seed)
     _converse(terminal, Conversation(backbone, voice, speakers, opening, limits))
 

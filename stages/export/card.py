@@ -9,13 +9,22 @@ from stages.export.agreement import Agreement
 from stages.export.weights import Written
 
 
-def write_card(written: Written, artifact: Artifact, place: Path, found: Agreement) -> None:
-    """An adapter keeps the stage's own note, with the check below it."""
+def write_card(written: Written, artifact: Artifact, place: Path, found: Agreement, system: str | None = None) -> None:
+    """An adapter keeps the stage's own note, with the check below it. `system`: the turn that its rows begin with."""
     file = written.folder / "README.md"
     head = (
         file.read_text("utf-8").rstrip().splitlines() if written.kind == "adapter" else _head(written, artifact, place)
     )
-    lines = [*head, "", "## How it was checked", "", *(line.strip() for line in found.told()), ""]
+    asked = [f"Its rows begin with this system prompt; without it, it may answer otherwise:\n\n> {system}", ""]
+    lines = [
+        *head,
+        "",
+        *(asked if system else []),
+        "## How it was checked",
+        "",
+        *(line.strip() for line in found.told()),
+        "",
+    ]
     file.write_text("\n".join(lines), "utf-8")
 
 

@@ -19,6 +19,7 @@ from pipeline.errors import DataError, ModelError, PosttuneError, StageFailed, U
 from stages.export import agreement, converter, hub, weights
 from stages.export.card import write_card
 from stages.formats.load import load
+from stages.formats.opening import common_system
 from stages.formats.records import Prompt, Text
 from stages.modeling.quiet import quieten
 
@@ -62,10 +63,13 @@ def export(
         for line in found.told():
             say(line)
         found.check()
-        write_card(written, artifact, place, found)
+        system = common_system(sources)
+        write_card(written, artifact, place, found, system)
     say(f"{artifact.name}: exported to {order.to}")
     for line in written.commands(place):
         say(line)
+    if system:
+        say(f"ask it with the system prompt that its rows have: {system}")
     if order.push:
         say(f"pushed: {hub.push(order.to, order.push)}")
 

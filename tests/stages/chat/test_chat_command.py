@@ -9,9 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from tiny_run import BASE
+from tiny_run import BASE, write_rows
 
-from pipeline.contract import Artifact, ModelConfig
+from pipeline.contract import Artifact, DataSource, ModelConfig, Source
 from stages.chat.chat import chat as talk
 from stages.chat.terminal import Terminal, shown
 from stages.modeling.backbone import open_backbone
@@ -59,6 +59,19 @@ def test_reset_forgets_and_a_system_prompt_stays(model: ModelConfig, chat: Chat,
     expected = f"sft: {shown(answer(model, sft, chat, 'a', system='be brief')).splitlines()[0]}"
     assert out.count(expected) == 2 and "a new conversation" in out
     assert answer(model, sft, chat, "a", system="be brief") != answer(model, sft, chat, "a")
+
+
+def test_system_prompt_that_all_rows_have_is_said_unless_another_or_none_is_given(
+    model: ModelConfig, chat: Chat, sft: Artifact, tmp_path: Path
+) -> None:
+    rows = [[{"role": "system", "content": "be brief"}, {"role": "user", "content": text}] for text in "ab"]
+    file = write_rows(tmp_path / "rows.jsonl", [{"prompt": row} for row in rows])
+    sources = [Source("rows", DataSource(path=str(file), split="all"))]
+    out = say(model, [sft], "a", sources=sources)
+    assert "system prompt, as in the rows that were learnt from: be brief" in out
+    assert f"sft: {shown(answer(model, sft, chat, 'a', system='be brief')).splitlines()[0]}" in out
+    for given in ("", "be kind"):
+        assert "as in the rows" not in say(model, [sft], "a", sources=sources, system=given)
 
 
 def test_sampled_transcript_repeats_under_the_same_seed(model: ModelConfig, sft: Artifact) -> None:

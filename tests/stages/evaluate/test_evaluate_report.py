@@ -93,7 +93,7 @@ def test_verdict_stands_first_and_its_figure_is_the_tables(context: Context) -> 
     assert first.sentences[3].startswith("Most answers of policy-1, policy-2 were cut off at 5 tokens")
     mean = fmean(row["answers"]["base"]["figures"]["rouge"] for row in saved)
     assert "rouge" in first.sentences[0] and f"{mean:.3g}" in first.sentences[0]
-    assert list(result.summary[:3]) == list(first.sentences)
+    assert list(result.summary[:4]) == list(first.sentences)
 
 
 def test_costs_are_counted_from_the_answers_and_priced_by_the_recipe(context: Context) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_run import BASE, full_model, lora_model, shake
+from tiny_run import BASE, full_model, lora_model, shake, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.contract import Artifact, DataSource, ModelConfig, Source
@@ -75,6 +75,15 @@ def test_beginnings_of_plain_texts_are_asked_where_there_are_no_prompts(talker: 
     pages, said = Source("pages", DataSource(path=str(tmp_path / "*.md"), split="all")), list[str]()
     export(BASE, full_model(Path(talker.model_name_or_path)), Order(tmp_path / "out"), [pages], said.append)
     assert any(line.startswith("check: 3 of 3 greedy answers") for line in said)
+
+
+def test_system_prompt_of_the_rows_is_on_the_card(talker: ModelConfig, tmp_path: Path) -> None:
+    row = {"prompt": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]}
+    source = Source("rows", DataSource(path=str(write_rows(tmp_path / "rows.jsonl", [row])), split="all"))
+    said = list[str]()
+    export(BASE, full_model(Path(talker.model_name_or_path)), Order(tmp_path / "out"), [source], said.append)
+    assert "> be brief" in (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert any("be brief" in line for line in said)
 
 
 def test_base_that_lacks_a_tensor_is_refused(talker: ModelConfig, sources: list[Source], tmp_path: Path) -> None:
