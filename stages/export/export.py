@@ -102,6 +102,10 @@ def _published(to: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        readable = (temporary / "README.md").stat().st_mode & 0o777  # safetensors writes for its owner alone
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                path.chmod(readable)
         for path in (*temporary.rglob("*"), temporary):
             _sync(path)
         temporary.rename(to)  # over an empty folder, too

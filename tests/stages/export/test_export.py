@@ -86,6 +86,16 @@ def test_system_prompt_of_the_rows_is_on_the_card(talker: ModelConfig, tmp_path:
     assert any("be brief" in line for line in said)
 
 
+def test_every_file_of_an_export_may_be_read_by_whom_the_umask_lets(talker: ModelConfig, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        export(BASE, full_model(Path(talker.model_name_or_path)), Order(tmp_path / "out"), (), lambda line: None)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()}
+    assert set(modes.values()) == {0o644} and "model.safetensors" in modes
+
+
 def test_base_that_lacks_a_tensor_is_refused(talker: ModelConfig, sources: list[Source], tmp_path: Path) -> None:
     folder = tmp_path / "base"
     shutil.copytree(talker.model_name_or_path, folder)
