@@ -12,7 +12,7 @@ from stages.evaluate.asking.desk import Desk, paid, role_of
 from stages.evaluate.checks.fitting import misfits
 from stages.evaluate.config import Config
 from stages.evaluate.measuring.judge import FIGURE, judge_against_first
-from stages.evaluate.measuring.reward_models import SCORES, RewardModel
+from stages.evaluate.measuring.reward_models import RewardModel, scored_by
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def figures_to_come(
 ) -> list[str]:
     """The figures that `measured` will find, told before anybody is asked: a check's never depend on the answer."""
     found = list(dict.fromkeys(name for question in questions for name in question.check("")))
-    scores = [label for field, label in SCORES.items() if context.inputs.get(field)]
+    scores = list(scored_by(context))
     found += ["length", "ended", *scores]
     if len(compared) > 1:
         found += [*map(_win_rate, scores), *([FIGURE] if config.judge else [])]

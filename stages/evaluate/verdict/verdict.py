@@ -18,6 +18,7 @@ from stages.evaluate.verdict.table import comparison_table, told_difference, tol
 from stages.objectives.comparisons import difference
 
 TITLE = "Was it worth it?"
+FEW = 0.05  # of the tokens of a call: not worth a word
 
 
 def no_verdict(primary: str | None, warnings: Sequence[str] = (), cautions: Sequence[str] = ()) -> Verdict:
@@ -151,8 +152,8 @@ def _what_to_do(
         said = f"Use {other}, which needs no training"
     else:
         said = f"Until more prompts tell, {other} is the safe choice, for it needs no training"
-        if tuned in costs and other in costs and costs[tuned].tokens < costs[other].tokens:
-            saved = 1 - costs[tuned].tokens / costs[other].tokens
+        saved = 1 - costs[tuned].tokens / costs[other].tokens if tuned in costs and other in costs else 0.0
+        if saved > FEW:
             said += f"; {tuned} takes {saved:.0%} fewer tokens a call, if the interval's worse end can be borne"
     said += _told_cheaper(contest, tuned, training_costs) if worthy else ""
     said += _told_rivals(contest, tuned if worthy else other)

@@ -137,6 +137,13 @@ def test_score_is_in_the_normalised_units_of_its_head(context: Context, reward: 
     assert scaled.metrics["base/proxy_score"] == pytest.approx((raw - 3.0) / 2.0, abs=1e-5)
 
 
+def test_only_reward_model_that_is_named_as_the_second_is_no_proxy_too(context: Context, reward: Path) -> None:
+    both = {**context.inputs, "second_reward": [Artifact("rm", "reward", reward)]}
+    config = evaluate.Config(candidates=("base",), data="rows", max_new_tokens=2)
+    metrics = evaluate.run(config, replace(context, inputs=both)).metrics
+    assert "base/second_reward_model's_score" in metrics and "base/proxy_score" not in metrics
+
+
 def test_heldout_questions_hold_each_prompt_once_with_its_reference(chat: Chat, tmp_path: Path) -> None:
     def row(i: int, **more: Any) -> dict[str, Any]:
         return {"prompt": [{"role": "user", "content": f"question {i}"}], **more}
