@@ -6,10 +6,10 @@ anything. The rule, for every reward model of an ensemble:
 
 - Refused where the interval of its accuracy is not above chance. A coin gets half of the pairs, so a figure above 0.5
   shows nothing: a coin passes that in every second case, and the interval in one of forty.
-- Refused where "the longer answer wins" orders as many pairs or more. Here the figure itself decides. The interval of
-  a difference between two accuracies is some half as wide again, and few teams have the prompts to lift it above 0
-  where people like longer answers; a gate that everybody must open guards nothing. Where the interval holds 0 it is
-  said aloud.
+- Refused where length alone orders as many pairs or more: "the longer answer wins", or the shorter, whichever orders
+  more. Here the figure itself decides. The interval of a difference between two accuracies is some half as wide again,
+  and few teams have the prompts to lift it above 0 where people like longer answers, or brief ones; a gate that
+  everybody must open guards nothing. Where the interval holds 0 it is said aloud.
 - Where fewer than FEW_PROMPTS prompts were held out, or no figures came with it, nothing is known: that is said aloud.
 
 `insist_on_reward: true` makes every refusal a warning. Reward functions are not judged: a program is what it is.
@@ -63,7 +63,7 @@ def _fault(standing: Standing | None) -> str:
     """Why it is refused; empty where it is not."""
     if standing is None or standing.too_few:
         return ""
-    (share, low, high), ahead = standing.accuracy, standing.over_longer_wins[0]
+    (share, low, high), ahead = standing.accuracy, standing.over_length[0]
     if low <= 0.5:
         return (
             f"orders {share:.1%} [{low:.1%}, {high:.1%}] of {standing.num_pairs} held-out pairs of "
@@ -71,8 +71,8 @@ def _fault(standing: Standing | None) -> str:
         )
     if ahead <= 0:
         return (
-            f"orders {share:.1%} of {standing.num_pairs} held-out pairs as people did, 'the longer answer wins' "
-            f"{share - ahead:.1%}: no better than length (allowed: more than that)"
+            f"orders {share:.1%} of {standing.num_pairs} held-out pairs as people did, 'the {standing.length_rule} "
+            f"answer wins' {share - ahead:.1%}: no better than length (allowed: more than that)"
         )
     return ""
 
@@ -83,10 +83,10 @@ def _doubt(standing: Standing | None) -> str:
         return "carries no held-out figures: whether it is better than chance is not known"
     if standing.too_few:
         return f"was judged on {standing.too_few.removeprefix('too few: ')}: too few to say whether it is any good"
-    ahead, low, high = standing.over_longer_wins
+    ahead, low, high = standing.over_length
     if low <= 0:
         return (
-            f"cannot be told apart from 'the longer answer wins': {100 * ahead:+.1f} points "
+            f"cannot be told apart from 'the {standing.length_rule} answer wins': {100 * ahead:+.1f} points "
             f"[{100 * low:+.1f}, {100 * high:+.1f}] on held-out pairs"
         )
     return ""

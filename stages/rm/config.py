@@ -25,7 +25,7 @@ class Config(Saving):
     """Keys keep the names of transformers and TRL."""
 
     produces: ClassVar[Role] = "reward"
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
 
     policy: Annotated[str, Input(role="policy")] = "base"  # where the trunk starts; the SFT policy serves best
     data: Annotated[Names, Input(records="comparison")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -55,8 +56,22 @@ class Judged:
             num_pairs=len(self),
             num_prompts=self.num_prompts,
             accuracy=self.accuracy(),
-            over_longer_wins=self.ahead_of(self.length_P),
+            length_rule=self.length_rule,
+            over_length=self.ahead_of(self.by_length_P),
         )
+
+    @property
+    def length_rule(self) -> Literal["longer", "shorter"]:
+        """Which answer wins by length alone: whatever orders more of these pairs.
+
+        Picked on the pairs that it is judged on it is flattered a little: a reward model that beats it has earned it.
+        """
+        return "longer" if wins(self.length_P).mean() >= 0.5 else "shorter"
+
+    @property
+    def by_length_P(self) -> Tensor:
+        """What that rule says of each pair."""
+        return self.length_P if self.length_rule == "longer" else -self.length_P
 
     def accuracy(self, judge_P: Tensor | None = None) -> Interval:
         """The share of pairs that the reward model, or another judge of the same pairs, orders as people did."""

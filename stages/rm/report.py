@@ -40,11 +40,11 @@ def report_card(judged: Judged, answered: Answered, items: Sequence[Ranked], sta
     first, last = [table for table, _ in parts[:3]], parts[3][0]
     cuts = [_by_margin(judged), *by_slice(judged, items), _by_length(judged), last]
     fragments: list[Fragment] = [*first, *_reliability(judged), *cuts, *drift]
-    length, ahead = judged.accuracy(judged.length_P)[0], judged.ahead_of(judged.length_P)
+    length, ahead = judged.accuracy(judged.by_length_P)[0], judged.ahead_of(judged.by_length_P)
     summary = [
         f"held-out pair accuracy {with_interval(judged.accuracy())} on {len(judged)} pairs of {judged.num_prompts} "
         "prompts",
-        f"against 'the longer answer wins' ({length:.3g}): the reward model {_verdict(judged, ahead)}, "
+        f"against 'the {judged.length_rule} answer wins' ({length:.3g}): the reward model {_verdict(judged, ahead)}, "
         f"{with_interval(ahead)}",
     ]
     return Result(metrics, fragments, summary)
@@ -95,6 +95,7 @@ def _ceiling(items: Sequence[Ranked]) -> tuple[str, Metrics]:
 def _baselines(judged: Judged, start: str) -> tuple[Table, Metrics]:
     baselines = {
         "longer_wins": ("the longer answer wins", judged.length_P),
+        "shorter_wins": ("the shorter answer wins", -judged.length_P),
         "logprob_wins": (f"the likelier answer under {start} wins", judged.logprob_P),
         "token_logprob_wins": (f"the likelier answer a token under {start} wins", judged.token_logprob_P),
     }

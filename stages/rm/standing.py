@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pipeline.contract import Frozen
 
 NOTE = "heldout"  # the key in posttune.json
@@ -16,7 +18,8 @@ class Standing(Frozen):
     num_pairs: int
     num_prompts: int
     accuracy: Interval  # the share of pairs that it orders as people did; 0.5 is chance
-    over_longer_wins: Interval  # that share, less the one of "the longer answer wins" on the same pairs
+    length_rule: Literal["longer", "shorter"]  # what length alone would say: which of two answers wins
+    over_length: Interval  # that share, less the one of the rule on the same pairs
 
     @property
     def too_few(self) -> str:

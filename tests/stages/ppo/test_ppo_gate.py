@@ -17,7 +17,8 @@ from pipeline.recipe import load_recipe
 from stages import ppo, rm
 from stages.ppo.gate import check_rewards
 
-GOOD = {"num_pairs": 200, "num_prompts": 100, "accuracy": [0.65, 0.56, 0.74], "over_longer_wins": [0.1, 0.02, 0.18]}
+GOOD = {"num_pairs": 200, "num_prompts": 100, "accuracy": [0.65, 0.56, 0.74], "length_rule": "longer",
+        "over_length": [0.1, 0.02, 0.18]}  # fmt: skip
 
 
 def told(folder: Path, *figures: dict[str, Any] | None, insist: bool = False, kind: type = ppo.Config) -> list[str]:
@@ -46,10 +47,13 @@ def test_reward_model_that_beats_chance_and_length_is_taken(tmp_path: Path) -> N
         ({"accuracy": [0.55, 0.5, 0.6]}, r"rm-0 orders 55\.0% \[50\.0%, 60\.0%\] of 200 .*: no better than chance"),
         ({"accuracy": [0.3, 0.2, 0.4]}, "no better than chance"),
         (
-            {"over_longer_wins": [0.0, 0.0, 0.0]},
+            {"over_length": [0.0, 0.0, 0.0]},
             r"65\.0% of 200 .*'the longer answer wins' 65\.0%: no better than leng",
         ),
-        ({"over_longer_wins": [-0.1, -0.3, 0.1]}, r"wins' 75\.0%: no better than length"),
+        (
+            {"length_rule": "shorter", "over_length": [-0.1, -0.3, 0.1]},
+            r"'the shorter answer wins' 75\.0%: no better than length",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", [ppo.Config, ppo.RlooConfig])
@@ -67,7 +71,7 @@ def test_refusal_becomes_a_warning_when_the_recipe_insists(tmp_path: Path) -> No
 
 
 def test_every_member_of_an_ensemble_is_judged(tmp_path: Path) -> None:
-    coin, long = {**GOOD, "accuracy": [0.5, 0.4, 0.6]}, {**GOOD, "over_longer_wins": [0.0, 0.0, 0.0]}
+    coin, long = {**GOOD, "accuracy": [0.5, 0.4, 0.6]}, {**GOOD, "over_length": [0.0, 0.0, 0.0]}
     with pytest.raises(ModelError, match=r"rm-1 orders .* than chance.*; reward model rm-2 orders .* than length"):
         told(tmp_path, GOOD, coin, long)
 
@@ -77,7 +81,7 @@ def test_every_member_of_an_ensemble_is_judged(tmp_path: Path) -> None:
     [
         (None, "rm-0 carries no held-out figures"),
         ({**GOOD, "num_prompts": 9, "accuracy": [0.3, 0.2, 0.4]}, "judged on 200 pairs of 9 prompts: too few"),
-        ({**GOOD, "over_longer_wins": [0.05, -0.02, 0.12]}, r"longer answer wins': +5.0 points [-2.0, +12.0]"),
+        ({**GOOD, "over_length": [0.05, -0.02, 0.12]}, r"longer answer wins': +5.0 points [-2.0, +12.0]"),
     ],
 )
 def test_what_is_not_known_of_a_reward_model_is_said(tmp_path: Path, figures: dict[str, Any], words: str) -> None:
@@ -108,7 +112,9 @@ def test_reward_model_of_rm_carries_what_ppo_reads(
     card = rm.run(rm.Config(data="rows", max_steps=1, normalize_prompts=0, max_length=96), context)
     note = json.loads((tmp_path / "rm/posttune.json").read_text())["heldout"]
     assert note["accuracy"] == [card.metrics[f"heldout/accuracy{end}"] for end in ("", "_low", "_high")]
-    assert note["over_longer_wins"] == [card.metrics[f"heldout/over_longer_wins{end}"] for end in ("", "_low", "_high")]
+    rule = f"heldout/over_{note['length_rule']}_wins"
+    assert note["over_length"] == [card.metrics[f"{rule}{end}"] for end in ("", "_low", "_high")]
+    assert card.metrics[rule] == min(card.metrics[f"heldout/over_{one}_wins"] for one in ("longer", "shorter"))
     assert (note["num_pairs"], note["num_prompts"]) == (10, 7)
 
     log = Log()

@@ -69,18 +69,24 @@ def test_pairs_of_one_prompt_are_resampled_together() -> None:
 @pytest.mark.parametrize(
     ("scores", "lengths", "words"),
     [
-        ([1.0] * 20, [-1] * 20, "(0): the reward model beats it, 1 [1, 1]"),
-        ([-1.0] * 20, [1] * 20, "(1): the reward model does not beat it, -1 [-1, -1]"),
-        ([1.0] * 10 + [-1.0] * 10, [1, -1] * 10, "(0.5): the reward model cannot be told apart from it, 0 ["),
-        ([1.0] * 9, [-1] * 9, "(0): the reward model is judged on too few prompts to say, 1 [1, 1]"),
+        ([1.0] * 20, [1, -1] * 10, "longer answer wins' (0.5): the reward model beats it, 0.5 ["),
+        ([-1.0] * 20, [1] * 20, "longer answer wins' (1): the reward model does not beat it, -1 [-1, -1]"),
+        ([-1.0] * 20, [-1] * 20, "shorter answer wins' (1): the reward model does not beat it, -1 [-1, -1]"),
+        ([1.0] * 20, [-1] * 20, "shorter answer wins' (1): the reward model cannot be told apart from it, 0 [0, 0]"),
+        (
+            [1.0] * 9,
+            [-1] * 9,
+            "shorter answer wins' (1): the reward model is judged on too few prompts to say, 0 [0, 0]",
+        ),
     ],
 )
 def test_summary_says_whether_the_reward_model_beats_length(
     scores: list[float], lengths: list[int], words: str
 ) -> None:
     result = card(judged(scores, lengths))
-    assert "against 'the longer answer wins' " + words in result.summary[1]
-    assert result.metrics["heldout/over_longer_wins"] == pytest.approx(float(words.split(", ")[1].split(" [")[0]))
+    assert "against 'the " + words in result.summary[1]
+    rule = words.split()[0]
+    assert result.metrics[f"heldout/over_{rule}_wins"] == pytest.approx(float(words.split(", ")[1].split(" [")[0]))
 
 
 def test_temperature_is_fitted_on_every_other_prompt_and_judged_on_the_rest() -> None:
