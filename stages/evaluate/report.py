@@ -192,16 +192,14 @@ def _samples(config: Config, found: Evaluation, primary: str | None) -> Samples:
         row: dict[str, object] = {
             "prompt": question.text,
             "answers": [found.answers[name].texts[i] for name in found.figures],
-            "figures": {
-                name: [own[name][i] if name in own else None for own in found.figures.values()] for name in wanted
-            },
+            "figures": {figure: [own[figure][i] if figure in own else None for own in every] for figure in wanted},
         }
         if question.reference is not None:
             row["reference"] = str(question.reference)
         rows.append(row)
     note = (
-        f"{len(rows)} of {len(found.questions)} held-out prompts; all of them, with every answer and its figures, are in "
-        f"{ANSWERS} in the output folder of this stage"
+        f"{len(rows)} of {len(found.questions)} held-out prompts; all of them, with every answer and its figures, are "
+        f"in {ANSWERS} in the output folder of this stage"
     )
     if primary is not None:
         note += f". Under each answer first {primary}, the figure that decides"

@@ -133,11 +133,9 @@ def test_differences_say_key_old_and_new_value(project: Project, overrides: list
 def test_differences_say_once_that_a_section_is_new_or_gone(project: Project) -> None:
     recipe = load_recipe("chain.yaml")
     old = parts(recipe)
-    old["config"]["baselines"] = {"prompt": {"system": "s"}}
-    new = {
-        **old,
-        "config": {**old["config"], "baselines": {**old["config"]["baselines"], "other": {"url": "u", "n": 1}}},
-    }
+    prompt = {"prompt": {"system": "s"}}
+    old["config"]["baselines"] = prompt
+    new = {**old, "config": {**old["config"], "baselines": {**prompt, "other": {"url": "u", "n": 1}}}}
     assert differences(old, new, recipe, {}) == ["baselines.other is new"]
     assert differences(new, old, recipe, {}) == ["baselines.other is gone"]
     without = {**old, "model": {**old["model"], "lora": None}}

@@ -153,19 +153,21 @@ def test_tables_of_seven_candidates_fit_a_desk(open_page: Any) -> None:
         assert scroller(tab, title).evaluate("box => box.scrollWidth - box.clientWidth") == 0, title
 
 
-def test_shade_is_where_a_table_goes_on(open_page: Any) -> None:
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_shade_is_where_a_table_goes_on(open_page: Any, scheme: str) -> None:
     """A strip at the caption's height, where both ends of the page are bare paper."""
-    tab = open_page(viewport=PHONE)
+    tab = open_page(viewport=PHONE, color_scheme=scheme)
     box = scroller(tab, "Candidates on label_accuracy")
     box.locator("caption").scroll_into_view_if_needed()
 
     def strip(part: Any) -> bytes:
         place = part.bounding_box()
-        return bytes(
-            tab.screenshot(clip={"x": place["x"] + place["width"] - 6, "y": place["y"] + 2, "width": 5, "height": 5})
-        )
+        corner = {"x": place["x"] + place["width"] - 6, "y": place["y"] + 2}
+        return bytes(tab.screenshot(clip={**corner, "width": 5, "height": 5}))
 
     more = strip(box)
+    box.evaluate("box => { box.scrollLeft = box.scrollWidth - box.clientWidth - 20; }")
+    assert strip(box) == more, "a little is left"
     box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
     end = strip(box)
     tab.locator(".verdict").scroll_into_view_if_needed()

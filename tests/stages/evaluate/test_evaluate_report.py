@@ -104,9 +104,7 @@ def test_figure_that_decides_is_the_first_metric_of_every_candidate(context: Con
     assert {"base/length", "policy-2/in_label_set"} <= set(result.metrics)
 
 
-def test_answers_are_shown_with_the_figure_that_decides_and_where_the_others_are(
-    context: Context, reward: Path
-) -> None:
+def test_answers_are_shown_with_the_figure_that_decides_and_where_all_are(context: Context, reward: Path) -> None:
     inputs = {**context.inputs, "reward": [Artifact("rm", "reward", reward)]}
     result, saved = run(plain(replace(context, inputs=inputs)), primary="rouge", num_shown=5)
     (shown,) = [f for f in result.fragments if isinstance(f, Samples)]
@@ -122,9 +120,8 @@ def test_win_rate_that_decides_is_shown_under_every_answer_but_the_firsts(contex
         judge = {"base_url": server.base_url, "model": "m", "max_retries": 0}
         result, saved = run(plain(context), judge=judge, primary=FIGURE)
     (shown,) = [f for f in result.fragments if isinstance(f, Samples)]
-    assert shown.rows[0]["figures"] == {
-        FIGURE: [None, *(saved[0]["answers"][f"policy-{n}"]["figures"][FIGURE] for n in (1, 2))]
-    }
+    others = [saved[0]["answers"][name]["figures"][FIGURE] for name in ("policy-1", "policy-2")]
+    assert shown.rows[0]["figures"] == {FIGURE: [None, *others]}
 
 
 def test_costs_are_counted_from_the_answers_and_priced_by_the_recipe(context: Context) -> None:
