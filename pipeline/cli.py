@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -195,8 +195,13 @@ def _state(recipe: Recipe, store: Store, name: str) -> tuple[str, str, str]:
     manifest = run.manifest()
     if manifest is None:
         return ("stopped, has a checkpoint" if run.has_checkpoint else "not finished"), "", str(run.folder)
-    figures = "  ".join(f"{key} {value:.4g}" for key, value in list(manifest["metrics"].items())[:4])
-    return f"done in {manifest['seconds']:.0f} s", figures, str(run.folder)
+    return f"done in {manifest['seconds']:.0f} s", _figures(manifest["metrics"]), str(run.folder)
+
+
+def _figures(metrics: Mapping[str, float]) -> str:
+    """The first four; those that only count the data where there are no others."""
+    results = {name: value for name, value in metrics.items() if not name.startswith("data/")} or metrics
+    return "  ".join(f"{name} {value:.4g}" for name, value in list(results.items())[:4])
 
 
 def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.content import ContentCache, data_digest, model_digest, row_digests
@@ -14,6 +14,8 @@ from pipeline.graph import Stage, input_fields
 from pipeline.recipe import LaunchConfig, Recipe
 
 MISSING = object()
+MAX_REASONS = 5  # why a stage runs is one line of a table
+MAX_SHOWN = 60  # characters of a value; of a longer one it is only said that it changed
 
 
 def material(recipe: Recipe, stage: Stage, digests: Mapping[str, str], cache: ContentCache) -> dict[str, Any]:
@@ -55,31 +57,51 @@ def record_rows(recipe: Recipe, stage: Stage) -> dict[str, list[str] | None]:
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], recipe: Recipe, old_rows: Mapping[str, list[str] | None]
 ) -> list[str]:
-    """What changed from `old` to `new`, one short phrase each."""
-    reasons = []
+    """What changed from `old` to `new`, one short phrase each; of many the first ones, and how many more there are."""
     fields = {*old["data"], *new["data"]}
     renamed = sorted(field for field in fields if _names(old, field) != _names(new, field))
-    reasons += [f"{field} {_show(_names(old, field))} -> {_show(_names(new, field))}" for field in renamed]
-    before, after = _flat(old), _flat(new)
-    for key in sorted({*before, *after}):
-        if key.startswith(tuple(f"data.{field}." for field in renamed)):
+    reasons = [f"{field} {_show(_names(old, field))} -> {_show(_names(new, field))}" for field in renamed]
+    for path, was, now in _changed(old, new):
+        if path[0] == "data" and path[1] in renamed:
             continue
-        was, now = before.get(key, MISSING), after.get(key, MISSING)
-        if was == now:
-            continue
-        part, _, rest = key.partition(".")
-        if part == "data" and rest.endswith(".digest"):
-            name = after.get(key.removesuffix("digest") + "name", rest)
-            reasons.append(_rows_changed(str(name), recipe, old_rows))
-        elif part == "inputs":
-            reasons.append(f"{rest.rsplit('.', 1)[0]} changed")
+        if path[0] == "data" and path[-1] == "digest":
+            reasons.append(_rows_changed(_names(new, path[1])[int(path[2])], recipe, old_rows))
+        elif path[0] == "inputs":
+            reasons.append(f"{path[1]} changed")
         else:
-            label = rest if part in {"config", "model"} and rest else key
-            if part == "data":
-                field, index, entry = rest.split(".", 2)
-                label = f"{entry} of {_names(new, field)[int(index)]}"
-            reasons.append(f"{label} {_show(was)} -> {_show(now)}")
-    return list(dict.fromkeys(reasons))
+            reasons.append(_in_words(_label(path, new), was, now))
+    reasons = list(dict.fromkeys(reasons))
+    more = len(reasons) - MAX_REASONS
+    if more <= 1:  # to say that there is one more takes as much room as the one
+        return reasons
+    return [*reasons[:MAX_REASONS], f"{more} more differences"]
+
+
+def _changed(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Path, old and new value of each difference; a section that only one of them has is one difference."""
+    if isinstance(old, list) and isinstance(new, list):
+        old, new = ({str(place): item for place, item in enumerate(items)} for items in (old, new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from _changed(old.get(key, MISSING), new.get(key, MISSING), (*path, str(key)))
+    elif old != new:
+        yield path, old, new
+
+
+def _label(path: Sequence[str], new: Mapping[str, Any]) -> str:
+    """What changed, as the recipe calls it."""
+    if path[0] == "data":
+        _, field, place, *entry = path
+        return f"{'.'.join(entry)} of {_names(new, field)[int(place)]}"
+    return ".".join(path[1:] if path[0] in {"config", "model"} and path[1:] else path)
+
+
+def _in_words(label: str, was: Any, now: Any) -> str:
+    for one, other, word in ((now, was, "new"), (was, now, "gone")):
+        if isinstance(one, Mapping) and (other is MISSING or other is None):
+            return f"{label} is {word}"
+    before, after = _show(was), _show(now)
+    return f"{label} changed" if max(len(before), len(after)) > MAX_SHOWN else f"{label} {before} -> {after}"
 
 
 def _hashed_config(config: StageConfig) -> dict[str, Any]:
@@ -114,19 +136,6 @@ def _rows_changed(name: str, recipe: Recipe, old_rows: Mapping[str, list[str] | 
     return f"rows changed: {max(gone.total(), come.total())} in {name}"
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, list):
-        items = ((str(index), item) for index, item in enumerate(value))  # type: ignore[assignment]
-    else:
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, item in items:
-        flat.update(_flat(item, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
-
-
 def _names(parts: Mapping[str, Any], field: str) -> list[str]:
     """The data sources that `field` named."""
     return [str(entry["name"]) for entry in parts["data"].get(field, ())]
@@ -136,5 +145,5 @@ def _show(value: Any) -> str:
     if value is MISSING or value is None or value == []:
         return "absent" if value is MISSING else "unset"
     if isinstance(value, list):
-        return ", ".join(value)
+        return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -21,12 +21,14 @@ class Table:
 class Samples:
     """A report fragment: prompts with the answers of several candidates side by side.
 
-    Each row holds the conversation as text and one answer per candidate; `scores`, where given, follows them.
+    Each row holds the conversation as text and one answer per candidate; `scores`, or `figures` by name where there are
+    several, the one that matters most first, follow them.
     """
 
     title: str
     candidates: Sequence[str]
-    rows: Sequence[Mapping[str, Any]]  # {"prompt": str, "answers": [str], "scores"?: [float], "reference"?: str}
+    # {"prompt": str, "answers": [str], "scores"?: [float], "figures"?: {name: [float | None]}, "reference"?: str}
+    rows: Sequence[Mapping[str, Any]]
     note: str = ""
 
 

@@ -1,8 +1,8 @@
 """A run as one HTML page: style and script are inside it, nothing is loaded, and no other script may run.
 
 Everything a model or a person wrote reaches the template as plain text, which jinja2 escapes; `finalize`
-makes hidden characters visible on the way. Only curves.py, plots.py, lineage.py and samples.py make markup, from
-escaped parts.
+makes hidden characters visible on the way. Only curves.py, plots.py, lineage.py, samples.py and tables.py make
+markup, from escaped parts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.report.folder import Run, StageView
 from pipeline.report.lineage import lineage
 from pipeline.report.plots import PlotView, plot
 from pipeline.report.samples import SampleSet, sample_set
-from pipeline.report.tables import TableView, table
+from pipeline.report.tables import TableView, breakable, table
 from pipeline.report.text import NOTHING, cell, duration, is_number, mapping, memory, number, plain, visible
 from pipeline.report.verdict import EVALUATE, how_to_get_one, verdict
 
@@ -37,6 +37,7 @@ TOLD = ("device", "seed", "threads", "python", "platform")  # of the manifest, u
 def render(run: Run) -> str:
     """The page's HTML."""
     style, script = _asset("page.css"), _asset("page.js")
+    samples = _samples(run.stages)
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -45,7 +46,7 @@ def render(run: Run) -> str:
         keep_trailing_newline=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
-    environment.filters.update(duration=duration, memory=memory, number=number, cell=cell)
+    environment.filters.update(duration=duration, memory=memory, number=number, cell=cell, breakable=breakable)
     return environment.from_string(_asset("page.html.jinja")).render(
         run=run,
         style=Markup(style),
@@ -64,7 +65,8 @@ def render(run: Run) -> str:
         findings=_by_stage([stage for stage in run.stages if stage.kind == AUDIT]),
         finals=[(stage.name, sorted(mapping(stage.record.get("metrics")).items())) for stage in run.stages],
         curves=[(stage.name, stage_curves(stage.series)) for stage in run.stages if stage.series],
-        samples=_samples(run.stages),
+        samples=samples,
+        differing=list(dict.fromkeys(name for one in samples for name in one.differing)),
         unknown=_unknown(run.stages),
         cards=cards(run.stages),
         lineage=lineage(run),

@@ -20,7 +20,7 @@ from pipeline.report.text import is_number, items, mapping, number, shorten, vis
 WIDE, NARROW, CURVE = (700, 390), (340, 360), (340, 250)  # width and height
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 44
 ROOM = 0.06  # of the span, kept free on each side of the points
-MAX_NAME = {WIDE: 34, NARROW: 22, CURVE: 18}
+MAX_NAME = {WIDE: 34, NARROW: 22, CURVE: 26}
 NAMED = 6  # points of a curve: where there are more, only its ends are named
 PLACED = 40  # names of other points: more have no room, and placing them takes time cubic in their number
 DESCRIBED = 40  # points told in the drawing's description

@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from pipeline.report.text import cell, is_number, items, shorten, visible
+from pipeline.report.text import cell, is_number, items, mapping, shorten, visible
 
 MAX_ROWS = 20
 MAX_CHARACTERS = 6_000  # of one text; the whole answer stays in report.json
@@ -30,7 +30,7 @@ class Answer:
     candidate: str
     html: Markup
     is_json: bool
-    score: str  # empty where there is none
+    figures: Sequence[tuple[str, str]]  # name and value of each that is known of it
     remark: str = ""
 
 
@@ -43,7 +43,8 @@ class SampleRow:
     reference: str
     reference_is_json: bool
     differs: bool  # some answer is another than the first
-    scores_differ: bool
+    figure: str  # the name of the first, which matters most; empty where there is none
+    figure_differs: bool
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ class SampleSet:
         return any(row.differs for row in self.rows)
 
     @property
-    def scores_differ(self) -> bool:
-        return any(row.scores_differ for row in self.rows)
+    def differing(self) -> list[str]:
+        """The first figures that differ in some row, by name."""
+        return sorted({row.figure for row in self.rows if row.figure_differs})
 
 
 def sample_set(stage: str, fragment: Mapping[str, Any]) -> SampleSet:
@@ -75,27 +77,36 @@ def sample_set(stage: str, fragment: Mapping[str, Any]) -> SampleSet:
 
 def _row(candidates: Sequence[str], row: Mapping[str, Any]) -> SampleRow:
     texts = [pretty(answer) for answer in items(row.get("answers"))]
-    scores = items(row.get("scores"))
+    figures = _figures(row)
     answers = []
     for place, (text, is_json) in enumerate(texts):
         name = candidates[place] if place < len(candidates) else f"candidate {place + 1}"
-        score = cell(scores[place]) if place < len(scores) else ""
+        known = [(figure, cell(values[place])) for figure, values in figures.items() if place < len(values)]
         comparable = place > 0 and is_json == texts[0][1]
         html = marked(texts[0][0], text) if comparable else escape(visible(text))
         remark = f"the same as {candidates[0] if candidates else 'the first'}" if place and text == texts[0][0] else ""
-        answers.append(Answer(name, html, is_json, score, remark if text.strip() else "an empty answer"))
+        answers.append(Answer(name, html, is_json, known, remark if text.strip() else "an empty answer"))
     given = row.get("reference")
     reference, reference_is_json = pretty(given) if given is not None else ("", False)
     if reference_is_json and len(one_line := " ".join(reference.split())) <= ONE_LINE:
         reference = one_line
+    first, values = next(iter(figures.items()), ("", []))
     return SampleRow(
         shorten(str(row.get("prompt", "")), MAX_CHARACTERS),
         answers,
         reference,
         reference_is_json,
         differs=len({text for text, _ in texts}) > 1,
-        scores_differ=len({score for score in scores[: len(texts)] if is_number(score)}) > 1,
+        figure=first,
+        figure_differs=len({value for value in values[: len(texts)] if is_number(value)}) > 1,
     )
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Each figure's values, one an answer; a row with one kind of figure alone calls it `scores`."""
+    named = {str(name): items(values) for name, values in mapping(row.get("figures")).items()}
+    scores = items(row.get("scores"))
+    return {**({"score": scores} if scores else {}), **named}
 
 
 def pretty(value: Any) -> tuple[str, bool]:

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.report.text import NOTHING, cell, items
+from markupsafe import Markup, escape
+
+from pipeline.report.text import NOTHING, cell, items, visible
 
 FIGURE = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?(\s?%)?")
 INTERVAL = re.compile(rf"({FIGURE.pattern})\s*(\[[^\[\]]*\])")
+NO_FIGURES = {NOTHING, "NaN", "∞", "-∞"}
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,10 @@ class Cell:
 
     text: str
     interval: str = ""
+
+    @property
+    def is_figure(self) -> bool:
+        return bool(self.interval) or self.text in NO_FIGURES or bool(FIGURE.fullmatch(self.text))
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ def table(stage: str, fragment: Mapping[str, Any]) -> TableView:
     heads += [""] * (width - len(heads))
     rows = [[_cell(value) for value in [*row, *[None] * (width - len(row))]] for row in given]
     columns = [
-        Column(head, place > 0 and all(_is_figure(row[place]) for row in rows)) for place, head in enumerate(heads)
+        Column(head, place > 0 and all(row[place].is_figure for row in rows)) for place, head in enumerate(heads)
     ]
     return TableView(stage, str(fragment.get("title", "")), str(fragment.get("note") or ""), columns, rows)
 
@@ -59,5 +66,7 @@ def _cell(value: Any) -> Cell:
     return Cell(found[1], found[4]) if found else Cell(text)
 
 
-def _is_figure(given: Cell) -> bool:
-    return bool(given.interval) or given.text in {NOTHING, "NaN", "∞", "-∞"} or bool(FIGURE.fullmatch(given.text))
+def breakable(text: str) -> Markup:
+    """A name, escaped, that a narrow column may break behind `_` and `/`; several words break between them."""
+    shown = str(escape(visible(text)))
+    return Markup(shown if " " in shown else re.sub("([_/])(?=.)", r"\1<wbr>", shown))

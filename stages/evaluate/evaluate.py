@@ -23,12 +23,10 @@ from stages.evaluate.cost.costs import costs_of
 from stages.evaluate.measuring.forgetting import Forgetting, Texts, forgetting, general_texts
 from stages.evaluate.measuring.measuring import figures_to_come, measured
 from stages.evaluate.measuring.reward_models import load_reward_models
-from stages.evaluate.report import Evaluation, report
+from stages.evaluate.report import ANSWERS, Evaluation, report
 from stages.evaluate.verdict.primary import check_primary
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import load_chat
-
-ANSWERS = "answers.jsonl"  # in the artifact: a row a question, with every candidate's answer
 
 
 def run(config: Config, context: Context) -> Result:

@@ -24,6 +24,7 @@ from stages.objectives.classification import macro_f1_difference, macro_f1_inter
 from stages.objectives.comparisons import NUM_RESAMPLES
 from stages.objectives.statistics import bootstrap_ci
 
+ANSWERS = "answers.jsonl"  # in the artifact: a row a question, with every candidate's answer
 FIELD = "field/"  # how the figures of a JSON answer's single fields begin: they have a table of their own
 
 
@@ -51,10 +52,13 @@ def report(config: Config, found: Evaluation) -> Result:
     figures, tables = found.figures, _tables(config, found)
     judged, controlled = win_rate_table(figures)
     labelled, macro = _labels(found)
-    decided = _verdict(config, found)
+    primary = choose_primary(figures, config.primary)
+    decided = _verdict(config, found, primary)
     extra = [*([judged] if judged else []), *found.measured.tables, *labelled, *found.forgotten.tables]
-    fragments: list[Fragment] = [*decided, *tables, *extra, _samples(config, found)]
-    metrics = {f"{_key(name)}/{_key(m)}": mean(own[m]) for name, own in figures.items() for m in own}
+    fragments: list[Fragment] = [*decided, *tables, *extra, _samples(config, found, primary)]
+    results = [(name, primary) for name in figures if primary in figures[name]]  # first: `posttune status` shows few
+    results += [(name, figure) for name, own in figures.items() for figure in own if figure != primary]
+    metrics = {f"{_key(name)}/{_key(figure)}": mean(figures[name][figure]) for name, figure in results}
     metrics |= {_key(name): value for name, value in (controlled | macro | found.forgotten.metrics).items()}
     said = [line for fragment in decided if isinstance(fragment, Verdict) for line in fragment.sentences]
     return Result(metrics, fragments, [*said, "", *_aligned(tables[0])])
@@ -65,7 +69,7 @@ def _key(name: str) -> str:
     return name.replace(" + ", "+").replace(" ", "_")
 
 
-def _verdict(config: Config, found: Evaluation) -> list[Verdict | Table | Plot]:
+def _verdict(config: Config, found: Evaluation, primary: str | None) -> list[Verdict | Table | Plot]:
     contenders = [
         Contender(
             candidate.name,
@@ -75,7 +79,7 @@ def _verdict(config: Config, found: Evaluation) -> list[Verdict | Table | Plot]:
         )
         for candidate in found.compared
     ]
-    costs, primary = found.costs, choose_primary(found.figures, config.primary)
+    costs = found.costs
     if primary is None:
         table = cost_table(costs.calls, costs.speeds, costs.training)
         return [no_verdict(config.primary, found.forgotten.warnings, _cautions(config, found)), table]
@@ -198,18 +202,27 @@ def _macro_f1_change(labels: Labels, firsts: Labels) -> tuple[float, float, floa
     return macro_f1_difference(labels.given, firsts.given, labels.wanted)
 
 
-def _samples(config: Config, found: Evaluation) -> Samples:
-    names = list(found.figures)
-    scored = all(PROXY in own for own in found.figures.values())
+def _samples(config: Config, found: Evaluation, primary: str | None) -> Samples:
+    """The first answers, each with the figure that decides, and with the proxy, which PPO raised and people may not."""
+    every = list(found.figures.values())
+    wanted = [figure for figure in dict.fromkeys((primary, PROXY)) if any(figure in own for own in every)]
     rows = []
     for i, question in enumerate(found.questions[: config.num_shown]):
-        row: dict[str, object] = {"prompt": question.text, "answers": [found.answers[name].texts[i] for name in names]}
-        if scored:
-            row["scores"] = [found.figures[name][PROXY][i] for name in names]
+        row: dict[str, object] = {
+            "prompt": question.text,
+            "answers": [found.answers[name].texts[i] for name in found.figures],
+            "figures": {figure: [own[figure][i] if figure in own else None for own in every] for figure in wanted},
+        }
         if question.reference is not None:
             row["reference"] = str(question.reference)
         rows.append(row)
-    return Samples("Held-out prompts and answers", names, rows, f"{PROXY} under each answer." if scored else "")
+    note = (
+        f"{len(rows)} of {len(found.questions)} held-out prompts; all of them, with every answer and its figures, are "
+        f"in {ANSWERS} in the output folder of this stage"
+    )
+    if primary is not None:
+        note += f". Under each answer first {primary}, the figure that decides"
+    return Samples("Held-out prompts and answers", list(found.figures), rows, note)
 
 
 def _aligned(table: Table) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +86,18 @@ def test_status_before_during_and_after(call: Call, project: Project) -> None:
     assert "loss 0.1667" in lines[1]
     assert "stopped, has a checkpoint" in lines[2]
     assert "not run yet" in lines[3]
+
+
+def test_status_passes_over_what_counts_the_data_when_there_are_results(call: Call, project: Project) -> None:
+    assert project.command("run", "chain.yaml", "sft").returncode == 0
+    file = project.stage_folder("sft") / "manifest.json"
+    counted = {f"data/num_{n}": n for n in range(5)}
+    for metrics, shown in (
+        ({**counted, "heldout/loss": 1.5, "heldout/kl": 0.25}, "  heldout/loss 1.5  heldout/kl 0.25  "),
+        (counted, "  data/num_0 0  data/num_1 1  data/num_2 2  data/num_3 3  "),
+    ):
+        file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), "metrics": metrics}), "utf-8")
+        assert shown in call("status", "chain.yaml")[1]
 
 
 def test_report_is_written_anew(call: Call, project: Project) -> None:

@@ -130,6 +130,32 @@ def test_differences_say_key_old_and_new_value(project: Project, overrides: list
     assert said(*overrides) == words
 
 
+def test_differences_say_once_that_a_section_is_new_or_gone(project: Project) -> None:
+    recipe = load_recipe("chain.yaml")
+    old = parts(recipe)
+    prompt = {"prompt": {"system": "s"}}
+    old["config"]["baselines"] = prompt
+    new = {**old, "config": {**old["config"], "baselines": {**prompt, "other": {"url": "u", "n": 1}}}}
+    assert differences(old, new, recipe, {}) == ["baselines.other is new"]
+    assert differences(new, old, recipe, {}) == ["baselines.other is gone"]
+    without = {**old, "model": {**old["model"], "lora": None}}
+    with_one = {**old, "model": {**old["model"], "lora": {"r": 4, "target_modules": ["q", "v"]}}}
+    assert differences(without, with_one, recipe, {}) == ["lora is new"]
+
+
+def test_differences_show_short_values_and_the_first_of_many(project: Project) -> None:
+    recipe = load_recipe("chain.yaml")
+    old = parts(recipe)
+    old["config"] = {"system": "a" * 100, **{f"key_{n}": n for n in range(9)}}
+    longer = {**old, "config": {**old["config"], "system": "b" * 100}}
+    assert differences(old, longer, recipe, {}) == ["system changed"]
+    many = {**old, "config": {"system": "a" * 100, **{f"key_{n}": -1 for n in range(9)}}}
+    first = [f"key_{n} {n} -> -1" for n in range(5)]
+    assert differences(old, many, recipe, {}) == [*first, "4 more differences"]
+    six = {**many, "config": {**many["config"], "key_6": 6, "key_7": 7, "key_8": 8}}
+    assert differences(old, six, recipe, {}) == [*first, "key_5 5 -> -1"]
+
+
 def test_differences_name_an_input_that_changed(project: Project) -> None:
     recipe = load_recipe("chain.yaml")
     new = parts(recipe, digests={**DIGESTS, "rm": "c" * 64})

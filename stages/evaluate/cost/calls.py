@@ -19,6 +19,7 @@ NOTE = (
     "Means a call. Many servers charge less for a beginning that many prompts share, or compute it once: a long system "
     "prompt or fixed examples then cost less than their tokens say; what is picked for each question does not"
 )
+PRICE_NOTE = ". Prices are in the currency of the recipe's `prices`"
 SPEED_NOTE = (
     ". Speed on this machine, one call at a time, of a LoRA as merged into the weights (`posttune export`), timed once "
     "for all policies that are asked alike: a server that batches is faster"
@@ -101,7 +102,8 @@ def cost_table(
     columns = ["candidate", "prompt tokens", "new tokens", "seconds to the first token", "new tokens a second",
                f"price of {CALLS:,} calls", "price of training", f"training, against {baseline}"]  # fmt: skip
     filled = [0, *(place for place in range(1, len(columns)) if any(row[place] is not None for row in rows))]
-    note = NOTE + (SPEED_NOTE if speeds else "")
+    priced = training_costs or any(cost.price is not None for cost in costs.values())
+    note = NOTE + (PRICE_NOTE if priced else "") + (SPEED_NOTE if speeds else "")
     return Table("What a call costs", [columns[i] for i in filled], [[row[i] for i in filled] for row in rows], note)
 
 
@@ -116,5 +118,5 @@ def quality_against_cost(figures: Mapping[str, Figures], primary: str, costs: Ma
             points.append(Point(name, float(cost or 0.0), mean, low, high))
     x_label = f"price of {CALLS:,} calls" if by_price else "tokens a call, prompt and answer"
     better = "Up" if direction(primary) > 0 else "Down"
-    note = f"95% intervals. {better} and to the left is better"
+    note = f"95% intervals. {better} and to the left is better" + (PRICE_NOTE if by_price else "")
     return Plot("Quality against cost", x_label, primary, points, note=note)

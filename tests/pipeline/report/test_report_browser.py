@@ -81,7 +81,7 @@ def test_filters_leave_what_they_say(open_page: Any) -> None:
     assert shown(tab) == list(range(10))
     tab.get_by_label("Only where an answer differs from the first").check()
     assert shown(tab) == [0, 2, 4, 6, 8] and tab.locator("#count").inner_text() == "5 of 10 prompts"
-    tab.get_by_label("Only where scores differ").check()
+    tab.get_by_label("Only where label_accuracy differs").check()
     assert shown(tab) == [0, 2]
     tab.get_by_label("Filter").fill("INVOICE 2")
     assert shown(tab) == [2]
@@ -89,7 +89,7 @@ def test_filters_leave_what_they_say(open_page: Any) -> None:
     assert shown(tab) == [] and tab.locator(".set:visible").count() == 0
     tab.get_by_label("Filter").fill("")
     tab.get_by_label("Only where an answer differs from the first").uncheck()
-    tab.get_by_label("Only where scores differ").uncheck()
+    tab.get_by_label("Only where label_accuracy differs").uncheck()
     assert shown(tab) == list(range(10)) and tab.locator("#count").inner_text() == "10 prompts"
 
 
@@ -117,6 +117,69 @@ def test_page_scrolls_down_only_when_it_is_on_a_phone(open_page: Any, scheme: st
     assert tab.locator(".narrow svg").first.is_visible() and not tab.locator(".wide svg").first.is_visible()
     wide = tab.evaluate("Array.from(document.querySelectorAll('.scroll')).some((box) => box.scrollWidth > 390)")
     assert wide, "the run has a table that is wider than a phone"
+
+
+BROKEN = """() => Array.from(document.querySelectorAll('table td, table th')).flatMap((cell) => {
+  const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), found = [], range = document.createRange();
+  while (walk.nextNode()) {
+    for (const token of walk.currentNode.data.matchAll(/\\[.*?\\]|\\S+/g)) {
+      range.setStart(walk.currentNode, token.index);
+      range.setEnd(walk.currentNode, token.index + token[0].length);
+      const lines = new Set(Array.from(range.getClientRects(), (box) => Math.round(box.top)));
+      if (lines.size > 1 && token[0].length < 30) found.push(token[0]);
+    }
+  }
+  return found;
+})"""
+
+
+@pytest.mark.parametrize("width", [390, 680, 1280])
+def test_no_number_or_name_in_a_table_is_broken_in_two(open_page: Any, width: int) -> None:
+    """A page of paper is 680 wide; names may be broken behind a sign, where a new piece of text begins."""
+    tab = open_page(viewport={"width": width, "height": 900})
+    if width == 680:
+        tab.emulate_media(media="print")
+    tab.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    assert tab.evaluate(BROKEN) == []
+
+
+def scroller(tab: Any, title: str) -> Any:
+    return tab.get_by_role("region", name=title)
+
+
+def test_tables_of_seven_candidates_fit_a_desk(open_page: Any) -> None:
+    tab = open_page(viewport=DESK)
+    for title in ("Candidates on held-out prompts", "Candidates on label_accuracy"):
+        assert scroller(tab, title).evaluate("box => box.scrollWidth - box.clientWidth") == 0, title
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_shade_is_where_a_table_goes_on(open_page: Any, scheme: str) -> None:
+    """A strip at the caption's height, where both ends of the page are bare paper."""
+    tab = open_page(viewport=PHONE, color_scheme=scheme)
+    box = scroller(tab, "Candidates on label_accuracy")
+    box.locator("caption").scroll_into_view_if_needed()
+
+    def strip(part: Any) -> bytes:
+        place = part.bounding_box()
+        corner = {"x": place["x"] + place["width"] - 6, "y": place["y"] + 2}
+        return bytes(tab.screenshot(clip={**corner, "width": 5, "height": 5}))
+
+    more = strip(box)
+    box.evaluate("box => { box.scrollLeft = box.scrollWidth - box.clientWidth - 20; }")
+    assert strip(box) == more, "a little is left"
+    box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    end = strip(box)
+    tab.locator(".verdict").scroll_into_view_if_needed()
+    assert more != end and end == strip(tab.locator(".verdict"))
+
+
+def test_words_out_of_sight_leave_rows_low_when_it_is_on_a_phone(open_page: Any) -> None:
+    """In sight are two lines: a name of one or two, a figure and its interval."""
+    tab = open_page(viewport=PHONE)
+    rows = scroller(tab, "Candidates on label_accuracy").locator("tbody tr").all()
+    heights = [row.bounding_box()["height"] for row in rows]
+    assert len(heights) == len(whole_run.CANDIDATES) and max(heights) < 65
 
 
 def test_names_in_a_plot_can_be_read_when_it_is_on_a_phone(open_page: Any) -> None:

@@ -164,3 +164,11 @@ def test_page_is_written_when_a_file_holds_anything_else(folder: Folder, page: C
     note = {"role": "policy", "made_by": odd, "base": odd, "tuning": odd}
     (run / "output" / "posttune.json").write_text(json.dumps(note))
     assert "<h1>tickets</h1>" in page() and 'aria-label="Model card of tune"' in page()
+
+
+def test_names_may_break_behind_a_sign_when_they_have_no_spaces(folder: Folder, page: Callable[[], str]) -> None:
+    heads = ["figure", "few_shot", "base + few_shot", "a/<b>"]
+    folder.finished("judge", "evaluate", [table("T", heads, ["label_accuracy/kind", 1, 2, 3])])
+    text = page()
+    assert ">label_<wbr>accuracy/<wbr>kind</th>" in text and ">few_<wbr>shot</th>" in text
+    assert ">base + few_shot</th>" in text and ">a/<wbr>&lt;b&gt;</th>" in text

@@ -133,3 +133,9 @@ def test_names_are_left_out_when_there_are_more_points_than_room_for_them() -> N
     for svg in (drawn.wide, drawn.narrow):  # placing 1,000 names took minutes
         assert len(dots(svg)) == 90 and svg.count('class="label ') == 40
         assert svg.count("<title>point ") == 90  # each tells its own where a pointer rests
+
+
+def test_names_of_a_curve_are_whole_when_they_count_thousands_of_pairs() -> None:
+    name = "1,000 pairs, 120 prompts"
+    drawn = plot("rm", fragment((name, 0.6, 0.5), (name, 0.75, 0.6), (name, 0.9, 0.8), joined=True))
+    assert re.findall(r'class="label [^>]*>([^<]*)<', drawn.wide) == [name] * 3

@@ -51,7 +51,7 @@ def test_sample_set_shows_twenty_rows_when_there_are_more() -> None:
 def test_answers_carry_scores_and_remarks_when_given() -> None:
     row = {"prompt": "p", "answers": ["same", "same", " "], "scores": [0.123456, None]}
     (shown,) = sample_set("judge", samples(row, candidates=["base", "tuned"])).rows
-    assert [a.score for a in shown.answers] == ["0.1235", "\N{EN DASH}", ""]
+    assert [a.figures for a in shown.answers] == [[("score", "0.1235")], [("score", "\N{EN DASH}")], []]
     assert [a.candidate for a in shown.answers] == ["base", "tuned", "candidate 3"]
     assert [a.remark for a in shown.answers] == ["", "the same as base", "an empty answer"]
 
@@ -71,4 +71,17 @@ def test_row_differs_when_any_answer_is_another_than_the_first() -> None:
 def test_scores_differ_when_two_numbers_do() -> None:
     given = ([1, 2], [1, 1.0], [None, 1], ["1", 2], [float("nan"), 1])
     found = sample_set("judge", samples(*({"answers": ["a", "b"], "scores": scores} for scores in given)))
-    assert [row.scores_differ for row in found.rows] == [True, False, False, False, False] and found.scores_differ
+    assert [row.figure_differs for row in found.rows] == [True, False, False, False, False]
+    assert found.differing == ["score"]
+
+
+def test_each_figure_has_its_name_and_the_first_tells_which_rows_differ() -> None:
+    figures = {"label_accuracy": [0, 0], "proxy score": [0.1, None]}
+    found = sample_set("judge", samples({"answers": ["a", "b"], "figures": figures}))
+    assert [answer.figures for answer in found.rows[0].answers] == [
+        [("label_accuracy", "0"), ("proxy score", "0.1")],
+        [("label_accuracy", "0"), ("proxy score", "\N{EN DASH}")],
+    ]
+    assert not found.rows[0].figure_differs and found.differing == []
+    other = {"label_accuracy": [0, 1], "proxy score": [0.1, 0.1]}
+    assert sample_set("judge", samples({"answers": ["a", "b"], "figures": other})).differing == ["label_accuracy"]

@@ -58,7 +58,7 @@ def write(root: Path) -> Folder:
     _stage(folder, "rm", "rm", [_reliability()], _losses("loss"), ["sft"], ["answers"], model="reward")
     ppo = [_before_after("ppo"), _reward_against_kl()]
     _stage(folder, "ppo", "ppo", ppo, _losses("objective/scores"), ["sft", "rm"], ["prompts"], model="policy")
-    evaluated = [_verdict(), _comparison(), _cost(), _answers()]
+    evaluated = [_verdict(), _decided(), _comparison(), _cost(), _answers()]
     _stage(folder, "evaluate", "evaluate", evaluated, inputs=["base", "sft", "ppo"], data=["prompts"])
     index = json.loads((root / "index.json").read_text("utf-8"))
     (root / "index.json").write_text(json.dumps({**index, "recipe": "../../recipes/tickets.yaml"}), "utf-8")
@@ -122,12 +122,24 @@ def _verdict() -> dict[str, Any]:
     return {"type": "verdict", "title": "Label accuracy on held-out tickets", "sentences": list(SENTENCES)}
 
 
-def _comparison() -> dict[str, Any]:
+def _decided() -> dict[str, Any]:
+    """The figure that decides: p-values, intervals, and a column of words that are more than a phone shows."""
+    words = "cannot be told apart from base: there is no difference to look for; not compared with base + few_shot"
     rows = [
-        [name, *(f"{0.3 + 0.07 * n + k / 50:.3f} [{0.2 + 0.07 * n:.3f}, {0.4 + 0.07 * n:.3f}]" for k in range(4))]
-        for n, name in enumerate(CANDIDATES)
+        [name, "0.167 [0.106, 0.233]", "0.0833 [-0.0301, 0.0301]", "0.0014", "-0.144 [-0.556, -0.228]", "0.0008", words]
+        for name in CANDIDATES
     ]
-    columns = ["candidate", "label accuracy", "valid JSON", "proxy score", "second reward model's score"]
+    columns = ["candidate", "label_accuracy", "less base", "its p", "less base + few_shot", "its p", "in words"]
+    return table("Candidates on label_accuracy", columns, *rows)
+
+
+def _comparison() -> dict[str, Any]:
+    figures = ("label_accuracy/category", "valid_json", "proxy score", "second reward model's score")
+    rows = [
+        [name, *(f"{-0.3 - 0.07 * n - k / 50:.3f} [{-0.4 - 0.07 * n:.3f}, -0.0494]" for n in range(7))]
+        for k, name in enumerate(figures)
+    ]
+    columns = ["figure", *CANDIDATES[:7]]
     return table("Candidates on held-out prompts", columns, *rows, note="320 prompts, greedy; 95% bootstrap intervals.")
 
 
@@ -189,7 +201,7 @@ def _findings() -> dict[str, Any]:
 
 
 def _answers() -> dict[str, Any]:
-    """Ten prompts: in the even ones the answers differ; of the first three the scores too."""
+    """Ten prompts: in the even ones the answers differ; of the first three the figure that decides, too."""
     rows = []
     for n in range(10):
         first = json.dumps({"category": "billing", "urgency": "high", "reply": f"We look into it, number {n}."})
@@ -199,7 +211,7 @@ def _answers() -> dict[str, Any]:
             {
                 "prompt": f"system: You sort tickets.\nuser: My invoice {n} is wrong. {attack}",
                 "answers": [first, second, first],
-                "scores": [0.5, 1.5 if n < 3 else 0.5, 0.5],
+                "figures": {"label_accuracy": [0.5, 1.5 if n < 3 else 0.5, 0.5], "proxy score": [n, n + 1, n + 2]},
                 "reference": json.dumps({"category": "billing"}),
             }
         )

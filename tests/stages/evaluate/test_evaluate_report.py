@@ -19,6 +19,7 @@ from pipeline.contract import (
     ModelConfig,
     Plot,
     Result,
+    Samples,
     Source,
     Table,
     TaskConfig,
@@ -94,6 +95,34 @@ def test_verdict_stands_first_and_its_figure_is_the_tables(context: Context) -> 
     mean = fmean(row["answers"]["base"]["figures"]["rouge"] for row in saved)
     assert "rouge" in first.sentences[0] and f"{mean:.3g}" in first.sentences[0]
     assert list(result.summary[:4]) == list(first.sentences)
+
+
+def test_figure_that_decides_is_the_first_metric_of_every_candidate(context: Context) -> None:
+    result, saved = run(plain(context), primary="rouge")
+    assert list(result.metrics)[:3] == ["base/rouge", "policy-1/rouge", "policy-2/rouge"]
+    mean = fmean(row["answers"]["policy-1"]["figures"]["rouge"] for row in saved)
+    assert result.metrics["policy-1/rouge"] == pytest.approx(mean)
+    assert {"base/length", "policy-2/in_label_set"} <= set(result.metrics)
+
+
+def test_answers_are_shown_with_the_figure_that_decides_and_where_all_are(context: Context, reward: Path) -> None:
+    inputs = {**context.inputs, "reward": [Artifact("rm", "reward", reward)]}
+    result, saved = run(plain(replace(context, inputs=inputs)), primary="rouge", num_shown=5)
+    (shown,) = [f for f in result.fragments if isinstance(f, Samples)]
+    assert shown.note.startswith("5 of 12 held-out prompts") and "answers.jsonl" in shown.note and "rouge" in shown.note
+    for row, own in zip(shown.rows, saved, strict=False):
+        assert list(row["figures"]) == ["rouge", "proxy score"]
+        for figure, values in row["figures"].items():
+            assert values == [own["answers"][name]["figures"][figure] for name in shown.candidates]
+
+
+def test_win_rate_that_decides_is_shown_under_every_answer_but_the_firsts(context: Context) -> None:
+    with serving(lambda body: said("A")) as server:
+        judge = {"base_url": server.base_url, "model": "m", "max_retries": 0}
+        result, saved = run(plain(context), judge=judge, primary=FIGURE)
+    (shown,) = [f for f in result.fragments if isinstance(f, Samples)]
+    others = [saved[0]["answers"][name]["figures"][FIGURE] for name in ("policy-1", "policy-2")]
+    assert shown.rows[0]["figures"] == {FIGURE: [None, *others]}
 
 
 def test_costs_are_counted_from_the_answers_and_priced_by_the_recipe(context: Context) -> None:

@@ -17,7 +17,7 @@ from pipeline.contract import Artifact, Context, DataSource, ModelConfig, Result
 from pipeline.errors import DataError, Interrupted
 from stages import evaluate, rm, sft
 from stages.evaluate.answers import heldout_questions
-from stages.evaluate.evaluate import ANSWERS
+from stages.evaluate.report import ANSWERS
 from stages.modeling.backbone import open_backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead

@@ -43,7 +43,15 @@ def test_pairs_are_counted_in_the_slice_of_their_own_comparison() -> None:
 def test_prompts_are_cut_into_thirds_by_length() -> None:
     items = [ranked([5] * length, [[6, 2], [7, 2]], (1, 2)) for length in (9, 1, 5, 2, 8, 6, 3, 4, 7) * 4]
     found = rows(by_slice(judged([1.0] * 36, items), items), "tokens of the prompt")
-    assert {name: own[1] for name, own in found.items()} == {"1 to 3": 12, "4 to 6": 12, "7 to 9": 12}
+    assert [(name, own[1]) for name, own in found.items()] == [("1 to 3", 12), ("4 to 6", 12), ("7 to 9", 12)]
+
+
+def test_slices_of_numbers_stand_in_their_order_and_sources_as_they_come() -> None:
+    ways = (tuple(range(1, 11)), (1, 2), (1, 2, 3))
+    items = [replace(of_ranks(ranks), source=f"source {len(ranks)}") for ranks in ways for _ in range(12)]
+    found = by_slice(judged([1.0] * sum(len(item.pairs) for item in items), items), items)
+    assert list(rows(found, "answers compared")) == ["2", "3", "10"]
+    assert list(rows(found, "data source")) == ["source 10", "source 2", "source 3"]
 
 
 def test_small_slices_say_so_and_many_are_taken_together() -> None:

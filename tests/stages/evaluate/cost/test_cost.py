@@ -78,6 +78,7 @@ def test_table_holds_training_against_the_way_that_it_replaces_and_no_empty_colu
     bare = cost_table({"base": CallCost(800, 20)}, {}, {})
     assert list(bare.columns) == ["candidate", "prompt tokens", "new tokens"]
     assert "share" in bare.note and "machine" not in bare.note
+    assert "currency of the recipe" in table.note and "currency" not in bare.note
 
 
 def test_plot_shows_the_primary_with_its_interval_over_the_price_or_else_the_tokens():
