@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Frozen, Input, ModelConfig, Names, Role, StageConfig
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import COMPARED, EXAMPLE, PROMPT, Answering, training_estimate
 
 
 class Endpoint(Frozen):
@@ -95,5 +95,14 @@ class Config(StageConfig):
 
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold: no training, one model loaded."""
-    return training_estimate(model, 0, num_trained=0, num_frozen=len(config.candidates) + 1)
+    """Memory foretold: no training; candidates, both reward models, and the longest prompts that baselines write."""
+    others = (config.reward, config.second_reward, config.reference)
+    added = [way.num_examples + way.num_passages for way in config.baselines.values() if way.endpoint is None]
+    prompt = PROMPT + EXAMPLE * max(added, default=0)
+    return training_estimate(
+        model,
+        0,
+        num_trained=0,
+        num_frozen=len(config.candidates) + sum(name is not None for name in others),
+        answering=Answering(config.batch_size, prompt, config.max_new_tokens, COMPARED),
+    )

@@ -21,7 +21,7 @@ from pipeline.contract import (
     Saving,
     Unhashed,
 )
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import COMPARED, ROWS, Answering, training_estimate
 
 
 class RewardFunction(Frozen):
@@ -201,12 +201,14 @@ def rates(config: Loop, model: ModelConfig) -> tuple[float, float]:
 
 def estimate(config: Loop, model: ModelConfig) -> Estimate:
     """Memory and disk foretold: policy and value model are trained, reference and reward models only read."""
+    rows = min(ROWS, max(config.rollout_batch_size, config.eval_prompts))
     return training_estimate(
         model,
         config.per_device_train_batch_size * (config.max_prompt_length + config.max_new_tokens),
         num_trained=1 + (isinstance(config, Config) and config.value_model == "adapter"),
         num_frozen=1 + len(_names(config.reward)) + (config.check_reward is not None),
         saving=config,
+        answering=Answering(rows, config.max_prompt_length, config.max_new_tokens, COMPARED),
     )
 
 
