@@ -17,7 +17,8 @@ class Config(Saving):
 
     policy: Annotated[str, Input(role="policy")] = "base"  # the teacher; whoever is tuned on the rows is the student
     data: Annotated[Names, Input(records="prompt")]  # both sides of the split: the rows keep their prompt's side
-    system: str = Field(pattern=r"\S")  # told to the teacher alone, above a prompt's own system turn
+    # Told to the teacher alone, above a prompt's own system turn.
+    system: str = Field(pattern=r"\S", description="a text that is not blank")
     max_prompts: int | None = Field(None, gt=0)  # that many at random, by the seed; left out: all
     num_samples_per_prompt: int = Field(1, gt=0)  # more rows from few prompts; equal answers become one
     temperature: float = Field(1.0, ge=0)  # 1 is the teacher's own distribution; 0: the one answer it would give

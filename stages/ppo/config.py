@@ -28,8 +28,9 @@ class RewardFunction(Frozen):
     """A program that pays for answers. Its code is not in the fingerprint: `--force` the stage when it changes."""
 
     function: str = Field(
-        pattern=r"^[\w.]+(:\w+)?$"
-    )  # package.module:name, or a check of the prompts' task, such as valid_json
+        pattern=r"^[\w.]+(:\w+)?$",
+        description="package.module:name, or a figure of the prompts' task, such as valid_json",
+    )
     weight: float = 1.0  # of what it gives, in the sum of all rewards
     timeout: float = Field(10.0, gt=0)  # seconds it may take for one batch of answers
 

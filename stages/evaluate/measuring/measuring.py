@@ -11,8 +11,9 @@ from stages.evaluate.asking.candidates import Candidate
 from stages.evaluate.asking.desk import Desk, paid, role_of
 from stages.evaluate.checks.fitting import misfits
 from stages.evaluate.config import Config
+from stages.evaluate.foretold import SCORES, figures_of_all, win_rate
 from stages.evaluate.measuring.judge import FIGURE, judge_against_first
-from stages.evaluate.measuring.reward_models import SCORES, RewardModel
+from stages.evaluate.measuring.reward_models import RewardModel
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,8 @@ def figures_to_come(
     """The figures that `measured` will find, told before anybody is asked: a check's never depend on the answer."""
     found = list(dict.fromkeys(name for question in questions for name in question.check("")))
     scores = [label for field, label in SCORES.items() if context.inputs.get(field)]
-    found += ["length", "ended", *scores]
-    if len(compared) > 1:
-        found += [*map(_win_rate, scores), *([FIGURE] if config.judge else [])]
-    return [*found, *("KL to " + artifact.name for artifact in context.inputs.get("reference", ()))]
-
-
-def _win_rate(score: str) -> str:
-    """The win rate under a reward model, by the name of its score."""
-    return f"win rate under {score.removesuffix(' score')}"
+    references = [artifact.name for artifact in context.inputs.get("reference", ())]
+    return [*found, *figures_of_all(scores, len(compared), references, judged=config.judge is not None)]
 
 
 def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[RewardModel]) -> None:
@@ -70,7 +64,7 @@ def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[RewardModel]
             if own is not first:
                 pairs = zip(own[judge.name], first[judge.name], strict=True)
                 wins = [0.5 if a == b else float(a > b) for a, b in pairs]  # type: ignore[operator]
-                figures[name][_win_rate(judge.name)] = wins  # type: ignore[assignment]
+                figures[name][win_rate(judge.name)] = wins  # type: ignore[assignment]
 
 
 def _add_kl(
