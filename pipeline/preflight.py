@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline import registry
+from pipeline.content import data_files
 from pipeline.graph import Stage, input_fields
 from pipeline.recipe import Recipe
 
@@ -15,9 +16,9 @@ def check_named(recipe: Recipe, stages: Sequence[Stage]) -> None:
     named = {name for stage in stages for names in stage.data.values() for name in names}
     for task in sorted({task for name in named if (task := recipe.data[name].task)}):
         registry.load(registry.CHECK_TASK)(task, recipe.tasks[task])
-    asked = _asked(recipe, stages)
-    if asked:
-        registry.load(registry.CHECK_PLACES)(asked)
+    sources = (source for _, _, given in _asked(recipe, stages).values() for source in given)
+    if missed := [source for source in sources if not data_files(source.config)]:
+        registry.load(registry.CHECK_PLACES)(missed)
 
 
 def check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:

@@ -37,6 +37,8 @@ def problem(config: Config, tasks: Sequence[TaskConfig]) -> Problem | None:
         for policy in (way.policies,) if isinstance(way.policies, str) else way.policies or ():
             if policy not in config.candidates:
                 remedy = nearest(policy, config.candidates)
+                if remedy.startswith("known"):
+                    remedy = f"add it to them, or name one of them: {', '.join(config.candidates)}"
                 return Problem(("baselines", name, "policies"), f"'{policy}' is not among the candidates", remedy)
     compared = names(config)
     return _of_prices(config.prices, compared) or _of_primary(config, tasks, len(compared))

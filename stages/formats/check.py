@@ -11,20 +11,17 @@ from stages.formats.load import Kind, Side, is_hub_id, load
 if TYPE_CHECKING:
     from pipeline.contract import Source
 
-Asked = Mapping[str, tuple[Kind, Side, Sequence["Source"]]]  # by the field that names the sources
 
-
-def check_places(asked: Asked) -> None:
+def check_places(sources: Sequence[Source]) -> None:
     """DataError for the first source that names no file here and looks like no hub id. Nothing is read."""
-    for _, _, sources in asked.values():
-        for source in sources:
-            if not is_hub_id(source.config.path):
-                expand(source.config.path)
+    for source in sources:
+        if not is_hub_id(source.config.path):
+            expand(source.config.path)
 
 
-def check(asked: Asked) -> None:
+def check(sources_by_field: Mapping[str, tuple[Kind, Side, Sequence[Source]]]) -> None:
     """Load every source as its field will; the first DataError passes through. Hub ids are left for the stage."""
-    for kind, side, sources in asked.values():
+    for kind, side, sources in sources_by_field.values():
         for source in sources:
             if not is_hub_id(source.config.path):
                 load(source, kind, side)

@@ -97,6 +97,15 @@ def test_field_of_a_reference_cannot_be_known_before() -> None:
     assert problem(config(primary="field/address.city"), [TaskConfig(checks=("exact",))]) is not None
 
 
+@pytest.mark.parametrize(
+    ("named", "remedy"),
+    [("sftt", "did you mean 'sft'?"), ("ppo", "add it to them, or name one of them: base, sft")],
+)
+def test_baseline_of_a_policy_that_is_not_compared_is_refused(named: str, remedy: str) -> None:
+    refused = problem(config(baselines={"prompt": {"system": "Hi", "policies": [named]}}), [])
+    assert refused == (("baselines", "prompt", "policies"), f"'{named}' is not among the candidates", remedy)
+
+
 def test_price_for_nobody_is_refused() -> None:
     refused = problem(config(prices={"default": {}, "sftt": {"hour": 1}}), [])
     assert refused == (("prices", "sftt"), "no candidate is called 'sftt'", "did you mean 'sft'?")
