@@ -58,10 +58,11 @@ def plan(
 ) -> None:
     """Show what `run` would do, stage by stage, and why."""
     from pipeline import plan as planning
-    from pipeline import registry
+    from pipeline import preflight, registry
 
     loaded = load_recipe(recipe, overrides or ())
     steps = planning.plan(loaded, Store(runs, loaded), stages or (), force or ())
+    preflight.check_named(loaded, [step.stage for step in steps if step.action != "skip"])
     rows = [(step.stage.name, step.action, "; ".join(step.reasons)) for step in steps]
     _say_table(("stage", "does", "because"), rows)
     for step in steps:
@@ -232,7 +233,7 @@ def _guard(command: Callable[[], Any], debug: bool) -> int:
     except typer.Exit as done:
         return int(done.exit_code)
     except USAGE_ERROR as error:
-        _complain(f"{error.format_message()}\n  -> posttune --help", debug)  # type: ignore[attr-defined]
+        _complain(_said_of_usage(error), debug)
         return WRONG_INPUT
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted\n  -> run the same command again to go on", False)
@@ -250,6 +251,12 @@ def _guard(command: Callable[[], Any], debug: bool) -> int:
             debug,
         )
         return FAILED
+
+
+def _said_of_usage(error: Any) -> str:
+    """What is wrong with a command line, and whose help says more; a choice comes in pydantic's words."""
+    found = error.format_message().replace("Value error, ", "")
+    return f"{found}\n  -> {error.ctx.command_path if error.ctx else 'posttune'} --help"
 
 
 def _complain(message: str, debug: bool) -> None:

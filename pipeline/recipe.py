@@ -147,6 +147,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         )
     _check_sources(document, sections)
     configs = {stage: _read_stage(document, sections, stage) for stage in sections.stages}
+    stages = connect(document, configs, sections.data)
+    _check_stages(document, sections, stages)
     return Recipe(
         name=name,
         path=path,
@@ -156,7 +158,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         tasks=sections.tasks,
         heldout_fraction=sections.heldout_fraction,
         split_salt=sections.split_salt,
-        stages=connect(document, configs, sections.data),
+        stages=stages,
         tracking=sections.tracking,
         launch=sections.launch,
         description=sections.description,
@@ -266,6 +268,18 @@ def _read_stage(document: Document, sections: _Sections, name: str) -> tuple[str
     config_class: type[StageConfig] = registry.load(kind.config)
     with explain(document, config_class, prefix=("stages", name)):
         return kind.name, config_class.model_validate(raw)
+
+
+def _check_stages(document: Document, sections: _Sections, stages: Mapping[str, Stage]) -> None:
+    """Each stage's own look at what the others, and the tasks of its data, make of its config."""
+    for stage in stages.values():
+        tasks = {
+            field: [sections.tasks[task] for name in names if (task := sections.data[name].task)]
+            for field, names in stage.data.items()
+        }
+        if problem := stage.config.problem(tasks):
+            where = document.where(("stages", stage.name, *problem.key))
+            raise RecipeError(problem.found, where=where, remedy=problem.remedy)
 
 
 def dump_resolved(recipe: Recipe) -> str:

@@ -45,6 +45,7 @@ BUILT_IN = {
 
 COLLECT = "stages.returns.commands"  # export, import_, rows, status and agreement of a batch
 AUDIT = "stages.audit.audit:command"
+CHECK_PLACES = "stages.formats.check:check_places"
 CHECK_DATA = "stages.formats.check:check"
 PREVIEW = "stages.preview.preview:preview"
 PREVIEW_TERMINAL = "stages.preview.terminal:show"

@@ -18,9 +18,10 @@ from pipeline.contract import AWAITED
 from pipeline.errors import Interrupted, PosttuneError, StageFailed, UserError, Waiting
 from pipeline.files import read_json, size, write_atomically
 from pipeline.fingerprint import record_rows
-from pipeline.graph import Stage, input_fields
+from pipeline.graph import Stage
 from pipeline.jobs import Made, inputs_of, job_of
 from pipeline.plan import FORCED, Step, closure, missing_rows, plan, plan_stage, with_rows
+from pipeline.preflight import check_data
 from pipeline.recipe import LaunchConfig, Recipe
 from pipeline.stage_run import StageRun
 from pipeline.store import Store
@@ -51,7 +52,7 @@ def run(
     """Bring the wanted stages, and whatever they need, up to date; raises the first stage's error."""
     folder = Store(runs, recipe)
     steps = plan(recipe, folder, wanted, force)
-    _check_data(recipe, [step.stage for step in steps if step.action != "skip"])
+    check_data(recipe, [step.stage for step in steps if step.action != "skip"])
     folder.create()
     held: dict[str, str] = {}  # stages that cannot start -> why
     missing: dict[str, str] = {}  # stages whose rows people have still to make -> what is missing
@@ -115,21 +116,6 @@ def _write_report(root: Path, say: Say) -> None:
         report.write(root)
     except OSError as error:
         say(f"the report could not be written: {error.strerror}")
-
-
-def _check_data(recipe: Recipe, stages: Sequence[Stage]) -> None:
-    """Read the data of every stage that is about to run, so that a bad row ends the run before any training."""
-    named = {name for stage in stages for names in stage.data.values() for name in names}
-    for task in sorted({task for name in named if (task := recipe.data[name].task)}):
-        registry.load(registry.CHECK_TASK)(task, recipe.tasks[task])
-    asked: dict[str, Any] = {}
-    for stage in stages:
-        for field, mark in input_fields(type(stage.config)):
-            if mark.records and mark.records != "any":
-                there = [name for name in stage.data[field] if recipe.data[name].path]  # not yet: those of a stage
-                asked[f"{stage.name}.{field}"] = (mark.records, "all", list(map(recipe.source, there)))
-    if asked:
-        registry.load(registry.CHECK_DATA)(asked)
 
 
 def _verify_inputs(folder: Store, step: Step, made: Made) -> None:

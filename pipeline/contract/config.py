@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from pipeline.contract.sections import TaskConfig
 
 Role = Literal["policy", "reward", "evaluation", "comparisons", "batch", "rows"]
 # any: bad rows are the stage's business
@@ -42,6 +45,14 @@ class Unhashed:
     """Marks a config field that cannot change the result (save_*, logging_*): not in the fingerprint."""
 
 
+class Problem(NamedTuple):
+    """What is wrong with a stage of a recipe: at which key below the stage, what was found, what to do."""
+
+    key: tuple[str, ...]
+    found: str
+    remedy: str
+
+
 class StageConfig(Frozen):
     """Base of every stage's config. `revision` is raised when the stage's results change for equal inputs."""
 
@@ -52,6 +63,14 @@ class StageConfig(Frozen):
     def foreign_code(self) -> Mapping[str, str]:
         """Code outside the product that this config has the stage run: dotted path by the key that names it."""
         return {}
+
+    def problem(self, tasks: Mapping[str, Sequence[TaskConfig]]) -> Problem | None:
+        """What the whole recipe shows to be wrong, told before anything is trained; None where it shows nothing.
+
+        Asked by the engine alone, once every name is known and every input left out is written: outside it artifacts
+        have other names than the config says. `tasks` are those of each data field's sources.
+        """
+        return None
 
     def missing(self, output: Path, returned: Path) -> str:
         """What people have still to send before the rows that this stage stands for can be read; "" for nothing.

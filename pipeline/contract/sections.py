@@ -58,7 +58,9 @@ class DataSource(Frozen):
     hub_split: str = "train"  # which split of a hub data set to read
     revision: str | None = None  # of a hub data set
     split: Literal["train", "heldout", "all"] | None = None  # left out: training reads train, evaluation heldout
-    part: str | None = Field(None, pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")  # "1/2": half of the prompts, by hash
+    part: str | None = Field(
+        None, pattern=r"^[1-9][0-9]*/[1-9][0-9]*$", description="a part of so many, such as 1/2"
+    )  # of the prompts, by hash
     limit: int | None = Field(None, gt=0)  # the first rows, after the split and the part
     on_bad_row: Literal["error", "skip"] = "error"  # skip counts and lists what it left out
 

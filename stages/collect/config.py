@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, SaveSteps, Saving, Unhashed
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import PROMPT, Answering, training_estimate
 
 ANNOTATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # it becomes part of a file's name
 INSTRUCTIONS = (
@@ -80,4 +80,7 @@ class Config(Saving):
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory foretold: no training; the policies and perhaps a reward model."""
     num_policies = 1 if isinstance(config.policies, str) else len(config.policies or ())
-    return training_estimate(model, 0, num_trained=0, num_frozen=num_policies + bool(config.reward))
+    rows = config.batch_size * config.num_samples_per_prompt if num_policies else 0
+    answering = Answering(rows, PROMPT, config.max_new_tokens)
+    num_frozen = num_policies + bool(config.reward)
+    return training_estimate(model, 0, num_trained=0, num_frozen=num_frozen, answering=answering)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, SaveSteps, Saving
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import PROMPT, Answering, training_estimate
 
 
 class Config(Saving):
@@ -17,7 +17,8 @@ class Config(Saving):
 
     policy: Annotated[str, Input(role="policy")] = "base"  # the teacher; whoever is tuned on the rows is the student
     data: Annotated[Names, Input(records="prompt")]  # both sides of the split: the rows keep their prompt's side
-    system: str = Field(pattern=r"\S")  # told to the teacher alone, above a prompt's own system turn
+    # Told to the teacher alone, above a prompt's own system turn.
+    system: str = Field(pattern=r"\S", description="a text that is not blank")
     max_prompts: int | None = Field(None, gt=0)  # that many at random, by the seed; left out: all
     num_samples_per_prompt: int = Field(1, gt=0)  # more rows from few prompts; equal answers become one
     temperature: float = Field(1.0, ge=0)  # 1 is the teacher's own distribution; 0: the one answer it would give
@@ -39,4 +40,5 @@ class Config(Saving):
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory foretold: no training; one policy."""
-    return training_estimate(model, 0, num_trained=0, num_frozen=1)
+    answering = Answering(config.batch_size * config.num_samples_per_prompt, PROMPT, config.max_new_tokens)
+    return training_estimate(model, 0, num_trained=0, num_frozen=1, answering=answering)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import COMPARED, ROWS, Answering, training_estimate
 
 Loss = Literal[
     "sigmoid", "sigmoid_norm", "length_margin", "cdpo", "robust", "hinge", "ipo", "ipo_sum", "apo_zero", "apo_down",
@@ -69,4 +69,5 @@ def rate(config: Config, model: ModelConfig) -> float:
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory and disk foretold: both answers of each pair, with their logits; without LoRA also a whole reference."""
     tokens = 2 * config.per_device_train_batch_size * config.max_length
-    return training_estimate(model, tokens, num_trained=1, num_frozen=1, saving=config)
+    answering = Answering(min(ROWS, config.eval_prompts), config.max_length, config.max_new_tokens, COMPARED)
+    return training_estimate(model, tokens, num_trained=1, num_frozen=1, saving=config, answering=answering)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.contract import Estimate, Frozen, Input, ModelConfig, Names, Role, StageConfig
-from stages.modeling.memory import training_estimate
+from pipeline.contract import Estimate, Frozen, Input, ModelConfig, Names, Problem, Role, StageConfig, TaskConfig
+from stages.modeling.memory import COMPARED, EXAMPLE, PROMPT, Answering, training_estimate
 
 
 class Endpoint(Frozen):
     """An OpenAI-compatible server that answers chats: vLLM's, `transformers serve`, or a company's."""
 
-    base_url: str = Field(pattern=r"^https?://[^@]+$")  # up to and with /v1; messages quote it, so no password
+    base_url: str = Field(
+        pattern=r"^https?://[^@]+$", description="an address such as http://localhost:8000/v1, without a password"
+    )  # up to and with /v1; messages quote it
     model: str = Field(min_length=1)  # as the server calls it
-    api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # the variable that holds the key
+    api_key_env: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="the name of the environment variable that holds the key, not the key, such as OPENAI_API_KEY",
+    )
     timeout: float = Field(60.0, gt=0)  # seconds a call
     max_retries: int = Field(3, ge=0)  # after no connection, no answer in time, a 429 or a 5xx
     num_parallel: int = Field(4, gt=0)  # calls at once
@@ -84,16 +91,28 @@ class Config(StageConfig):
     @model_validator(mode="after")
     def _baselines_fit(self) -> Self:
         for name, baseline in self.baselines.items():
-            named = (baseline.policies,) if isinstance(baseline.policies, str) else baseline.policies or ()
-            if unknown := [policy for policy in named if policy not in self.candidates]:
-                raise ValueError(f"baselines.{name}: '{unknown[0]}' is not among the candidates -> add it to them")
             if baseline.num_examples and self.examples is None:
                 raise ValueError(f"baselines.{name} has num_examples -> name their data: examples: instructions")
             if baseline.num_passages and self.documents is None:
                 raise ValueError(f"baselines.{name} has num_passages -> name their data: documents: ...")
         return self
 
+    def problem(self, tasks: Mapping[str, Sequence[TaskConfig]]) -> Problem | None:
+        """Baselines of nobody, prices for nobody, and a primary figure that nobody can have."""
+        from stages.evaluate.foretold import problem
+
+        return problem(self, tasks["data"])
+
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold: no training, one model loaded."""
-    return training_estimate(model, 0, num_trained=0, num_frozen=len(config.candidates) + 1)
+    """Memory foretold: no training; candidates, both reward models, and the longest prompts that baselines write."""
+    others = (config.reward, config.second_reward, config.reference)
+    added = [way.num_examples + way.num_passages for way in config.baselines.values() if way.endpoint is None]
+    prompt = PROMPT + EXAMPLE * max(added, default=0)
+    return training_estimate(
+        model,
+        0,
+        num_trained=0,
+        num_frozen=len(config.candidates) + sum(name is not None for name in others),
+        answering=Answering(config.batch_size, prompt, config.max_new_tokens, COMPARED),
+    )

@@ -8,7 +8,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, StageConfig
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import EXAMPLE, PROMPT, Answering, training_estimate
+
+LONGEST = 256  # tokens of an answer, unless a task says otherwise (lm-eval's max_gen_toks)
 
 
 class Config(StageConfig):
@@ -31,5 +33,8 @@ class Config(StageConfig):
 
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
-    """Memory foretold: no training, one model loaded."""
-    return training_estimate(model, 0, num_trained=0, num_frozen=len(config.candidates) + 1)
+    """Memory foretold: no training, one model loaded; lm-eval makes logits of every token that it reads."""
+    prompt = PROMPT + EXAMPLE * (config.num_fewshot or 0)
+    logits = config.batch_size * prompt * 10  # bytes: in bfloat16, in float32, and their log-softmax
+    answering = Answering(config.batch_size, prompt, LONGEST, logits)
+    return training_estimate(model, 0, num_trained=0, num_frozen=len(config.candidates) + 1, answering=answering)

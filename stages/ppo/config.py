@@ -21,15 +21,16 @@ from pipeline.contract import (
     Saving,
     Unhashed,
 )
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import COMPARED, ROWS, Answering, training_estimate
 
 
 class RewardFunction(Frozen):
     """A program that pays for answers. Its code is not in the fingerprint: `--force` the stage when it changes."""
 
     function: str = Field(
-        pattern=r"^[\w.]+(:\w+)?$"
-    )  # package.module:name, or a check of the prompts' task, such as valid_json
+        pattern=r"^[\w.]+(:\w+)?$",
+        description="package.module:name, or a figure of the prompts' task, such as valid_json",
+    )
     weight: float = 1.0  # of what it gives, in the sum of all rewards
     timeout: float = Field(10.0, gt=0)  # seconds it may take for one batch of answers
 
@@ -201,12 +202,14 @@ def rates(config: Loop, model: ModelConfig) -> tuple[float, float]:
 
 def estimate(config: Loop, model: ModelConfig) -> Estimate:
     """Memory and disk foretold: policy and value model are trained, reference and reward models only read."""
+    rows = min(ROWS, max(config.rollout_batch_size, config.eval_prompts))
     return training_estimate(
         model,
         config.per_device_train_batch_size * (config.max_prompt_length + config.max_new_tokens),
         num_trained=1 + (isinstance(config, Config) and config.value_model == "adapter"),
         num_frozen=1 + len(_names(config.reward)) + (config.check_reward is not None),
         saving=config,
+        answering=Answering(rows, config.max_prompt_length, config.max_new_tokens, COMPARED),
     )
 
 

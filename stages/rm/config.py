@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, SaveSteps, Saving
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import ROWS, Answering, training_estimate
 
 LossType = Literal["bradley_terry", "soft_bradley_terry", "plackett_luce"]
 Ties = Literal["drop", "soft", "rao_kupper"]
@@ -79,4 +79,5 @@ def rate(config: Config, model: ModelConfig) -> float:
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory and disk foretold for four completions a prompt."""
     tokens = config.per_device_train_batch_size * 4 * config.max_length
-    return training_estimate(model, tokens, num_trained=1, num_frozen=1, saving=config)
+    answering = Answering(min(ROWS, config.normalize_prompts), config.max_length, config.max_new_tokens)
+    return training_estimate(model, tokens, num_trained=1, num_frozen=1, saving=config, answering=answering)

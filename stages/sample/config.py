@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from pipeline.contract import Estimate, Input, ModelConfig, Names, Role, SaveSteps, Saving
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import PROMPT, Answering, training_estimate
 
 
 class Config(Saving):
@@ -37,4 +37,5 @@ class Config(Saving):
 
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory foretold: no training; a policy and a reward model."""
-    return training_estimate(model, 0, num_trained=0, num_frozen=1 + bool(config.reward))
+    answering = Answering(config.batch_size * config.num_samples_per_prompt, PROMPT, config.max_new_tokens)
+    return training_estimate(model, 0, num_trained=0, num_frozen=1 + bool(config.reward), answering=answering)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pipeline.contract import Estimate, Input, LoggingSteps, ModelConfig, Names, Role, Saving
-from stages.modeling.memory import training_estimate
+from stages.modeling.memory import ROWS, Answering, training_estimate
 
 
 class Config(Saving):
@@ -46,4 +46,5 @@ def rate(config: Config, model: ModelConfig) -> float:
 def estimate(config: Config, model: ModelConfig) -> Estimate:
     """Memory and disk foretold from the model's size on disk, if it is there, and the batch."""
     tokens = config.per_device_train_batch_size * config.max_length
-    return training_estimate(model, tokens, num_trained=1, saving=config)
+    answering = Answering(min(ROWS, config.eval_prompts), config.max_length, config.max_new_tokens)
+    return training_estimate(model, tokens, num_trained=1, saving=config, answering=answering)

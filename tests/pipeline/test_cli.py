@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def test_wrong_command_ends_with_2_and_one_message(call: Call, arguments: list[s
     assert (code, out, err.count("error:")) == (2, "", 1)
     assert "\n  -> " in err
     assert not Path("runs").exists()
+
+
+def test_wrong_choice_is_told_without_pydantics_words_and_with_the_commands_own_help(call: Call) -> None:
+    code, _, err = call("export", "chain.yaml", "sft", "--to", "out", "--dtype", "int8")
+    assert code == 2
+    assert "error: Invalid value for '--dtype': 'int8' is not one of 'float32', 'bfloat16', 'float16'." in err
+    assert re.search(r"\n  -> .* export --help$", err.strip())
 
 
 def test_plan_shows_stage_action_and_reason_on_one_line_each(call: Call) -> None:

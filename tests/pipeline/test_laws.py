@@ -35,6 +35,7 @@ COMMANDS = [["plan"], ["plan", "--set", "ppo.kl_coef=0.1"], ["status"], ["show"]
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_light_command_succeeds_with_heavy_libraries_blocked(project: Project, command: list[str]) -> None:
     recipe = ROOT / "recipes" / "quickstart.yaml"
+    (project.root / "data").symlink_to(ROOT / "data")
     arguments = [sys.executable, "-c", BLOCKED, command[0], str(recipe), *command[1:]]
     result = subprocess.run(arguments, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")

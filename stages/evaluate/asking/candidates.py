@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.contract import Artifact, Context
 from pipeline.errors import DataError, RecipeError, nearest
 from stages.evaluate.config import Baseline, Config
+from stages.evaluate.foretold import unpriced
 
 PLAIN = Baseline.model_construct()  # the question as it is: what no baseline in a recipe may say
 
@@ -72,8 +73,5 @@ def _check_names(found: Sequence[Candidate]) -> None:
 
 
 def _check_prices(config: Config, found: Sequence[Candidate]) -> None:
-    """A price for nobody would go unread, and its candidate would get the default one."""
-    known = ["default", *(candidate.name for candidate in found)]
-    for name in config.prices:
-        if name not in known:
-            raise RecipeError(f"no candidate is called '{name}'", where="evaluate.prices", remedy=nearest(name, known))
+    if wrong := unpriced(config.prices, [candidate.name for candidate in found]):
+        raise RecipeError(f"no candidate is called '{wrong[0]}'", where="evaluate.prices", remedy=wrong[1])

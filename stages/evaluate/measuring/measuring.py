@@ -11,6 +11,7 @@ from stages.evaluate.asking.candidates import Candidate
 from stages.evaluate.asking.desk import Desk, paid, role_of
 from stages.evaluate.checks.fitting import misfits
 from stages.evaluate.config import Config
+from stages.evaluate.foretold import figures_of_all, win_rate
 from stages.evaluate.measuring.judge import FIGURE, judge_against_first
 from stages.evaluate.measuring.reward_models import RewardModel, scored_by
 
@@ -50,16 +51,9 @@ def figures_to_come(
 ) -> list[str]:
     """The figures that `measured` will find, told before anybody is asked: a check's never depend on the answer."""
     found = list(dict.fromkeys(name for question in questions for name in question.check("")))
-    scores = list(scored_by(context))
-    found += ["length", "ended", *scores]
-    if len(compared) > 1:
-        found += [*map(_win_rate, scores), *([FIGURE] if config.judge else [])]
-    return [*found, *("KL to " + artifact.name for artifact in context.inputs.get("reference", ()))]
-
-
-def _win_rate(score: str) -> str:
-    """The win rate under a reward model, by the name of its score."""
-    return f"win rate under {score.removesuffix(' score')}"
+    references = [artifact.name for artifact in context.inputs.get("reference", ())]
+    judged = config.judge is not None
+    return [*found, *figures_of_all(list(scored_by(context)), len(compared), references, judged=judged)]
 
 
 def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[RewardModel]) -> None:
@@ -70,7 +64,7 @@ def _add_win_rates(figures: Mapping[str, Figures], judges: Sequence[RewardModel]
             if own is not first:
                 pairs = zip(own[judge.name], first[judge.name], strict=True)
                 wins = [0.5 if a == b else float(a > b) for a, b in pairs]  # type: ignore[operator]
-                figures[name][_win_rate(judge.name)] = wins  # type: ignore[assignment]
+                figures[name][win_rate(judge.name)] = wins  # type: ignore[assignment]
 
 
 def _add_kl(

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.contract import Artifact, Context
+from stages.evaluate.foretold import SCORES
 from stages.evaluate.verdict.primary import PROXY
 from stages.modeling.backbone import Backbone
 from stages.modeling.chat import Chat
 from stages.modeling.heads import ScalarHead
 from stages.rollout.score import normalised_scores
 from stages.rollout.sequences import Sequences
-
-# The figure of each of the config's reward models. The proxy is what PPO optimised, and what best-of-n picks by.
-SCORES = {"reward": PROXY, "second_reward": "second reward model's score"}
 
 
 @dataclass(frozen=True)
