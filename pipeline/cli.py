@@ -62,7 +62,7 @@ def plan(
 
     loaded = load_recipe(recipe, overrides or ())
     steps = planning.plan(loaded, Store(runs, loaded), stages or (), force or ())
-    preflight.check_named(loaded, [step.stage for step in steps if step.action != "skip"])
+    preflight.check_places(loaded, [step.stage for step in steps if step.action != "skip"])
     rows = [(step.stage.name, step.action, "; ".join(step.reasons)) for step in steps]
     _say_table(("stage", "does", "because"), rows)
     for step in steps:

@@ -32,7 +32,6 @@ def planned(*overrides: str, stages: tuple[str, ...] = ()) -> subprocess.Complet
         ("data.instructions.path=none/x.jsonl", "error: none/x.jsonl: no such file or folder\n  -> check the path"),
         ("data.instructions.path=data/helpdesk/instruction.jsonl", "  -> did you mean 'data/helpdesk/instructions.jso"),
         ("data.instructions.path='data/helpdesk/*.csv'", "data/helpdesk/*.csv: no file matches\n  -> check the pat"),
-        ("tasks.helpdesk.json_schema={type: objekt}", "tasks.helpdesk.json_schema.type: not a JSON Schema: 'objekt'"),
         ("evaluate.primary=label_acuracy", "evaluate.primary: no candidate can have the figure 'label_acuracy'\n  -> "),
         ("evaluate.prices={sfft: {hour: 1}}", "evaluate.prices.sfft: no candidate is called 'sfft'\n  -> did you"),
         ("evaluate.candidates=[base,sftt]", "there is no stage 'sftt'\n  -> did you mean 'sft'?"),
@@ -44,6 +43,12 @@ def test_broken_recipe_is_not_planned(desk: Project, override: str, told: str) -
     assert (result.returncode, result.stdout) == (2, "")
     assert told in result.stderr
     assert result.stderr.count("error:") == 1
+
+
+def test_run_refuses_a_schema_that_is_none_before_training(desk: Project) -> None:
+    ran = desk.command("run", QUICKSTART, "--set", "tasks.helpdesk.json_schema={type: objekt}")
+    assert ran.returncode == 2 and "tasks.helpdesk.json_schema.type: not a JSON Schema: 'objekt'" in ran.stderr
+    assert not (desk.root / "runs").exists()
 
 
 def test_run_says_what_plan_says(desk: Project) -> None:
