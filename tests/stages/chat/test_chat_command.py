@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,15 @@ class Screen(io.StringIO):
         return True
 
 
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell's background jobs, and so their tests, are started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 def test_ctrl_c_stops_an_answer_and_takes_back_its_turn(
     model: ModelConfig, sft: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +128,7 @@ class Piped(io.StringIO):
         return impatient(super().readline(size))
 
 
+@pytest.mark.usefixtures("sigint")
 def test_ctrl_c_ends_the_command_where_prompts_are_piped(model: ModelConfig, sft: Artifact) -> None:
     out = io.StringIO()
     with pytest.raises(KeyboardInterrupt):

@@ -119,7 +119,8 @@ def test_report_shows_prompts_answers_and_scores(result: Result, by_hand: dict[s
     assert samples.candidates == ["base", "policy-1", "policy-2"]
     assert len(samples.rows) == 12 and len(samples.rows[0]["answers"]) == 3
     assert samples.rows[3]["prompt"] == "user: question 3"
-    assert samples.rows[3]["scores"][1] == pytest.approx(float(by_hand["policy-1"]["proxy score"][3]), abs=1e-5)
+    shown = samples.rows[3]["figures"]["proxy score"]
+    assert shown[1] == pytest.approx(float(by_hand["policy-1"]["proxy score"][3]), abs=1e-5)
 
 
 def test_score_is_in_the_normalised_units_of_its_head(context: Context, reward: Path, tmp_path: Path) -> None:
