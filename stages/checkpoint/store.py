@@ -72,7 +72,7 @@ def put(final: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(replaced, ignore_errors=True)
             final.rename(replaced)
         temporary.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     except Exception as error:
         problem = disk_problem(error) or (isinstance(error, OSError) and (error.strerror or str(error)))
@@ -140,12 +140,12 @@ def _seal(folder: Path) -> None:
     """Write each file's size and hash, and push everything to the disk."""
     entries = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        _sync(path)
+        sync(path)
         entries[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _hash(path)}
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps(entries), "utf-8")
-    _sync(manifest)
-    _sync(folder)
+    sync(manifest)
+    sync(folder)
 
 
 def _hash(path: Path) -> str:
@@ -153,7 +153,8 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """fsync a file or a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # The figure of each of the config's reward models. The proxy is what PPO optimised, and what best-of-n picks by.
 SCORES = {"reward": "proxy score", "second_reward": "second reward model's score"}
 JUDGED = "win rate under the LLM judge"
-NEUTRAL = ("length", "KL to")  # how a figure begins of which more is neither better nor worse
+# How a figure begins of which more is neither better nor worse; KL, since tuning is meant to go somewhere.
+NEUTRAL = ("length", "KL to")
 # Of each check. One that ends in "/" stands for as many as the references have fields.
 CHECKED: Mapping[Check, Sequence[str]] = {
     "exact": ("exact",),

@@ -12,8 +12,8 @@ from stages.evaluate.checks.labels import WHOLE, Labels, confusion, read_labels
 from stages.evaluate.config import Config
 from stages.evaluate.cost.calls import cost_table, quality_against_cost
 from stages.evaluate.cost.costs import Costs
+from stages.evaluate.foretold import JUDGED
 from stages.evaluate.measuring.forgetting import Forgetting
-from stages.evaluate.measuring.judge import FIGURE
 from stages.evaluate.measuring.measuring import Measured
 from stages.evaluate.verdict.cautions import cautions
 from stages.evaluate.verdict.contest import Contender, hold
@@ -101,7 +101,7 @@ def _verdict(config: Config, found: Evaluation, primary: str | None) -> list[Ver
 
 def _cautions(config: Config, found: Evaluation) -> list[str]:
     tuned = [c.name for c in found.compared if c.policy is not None and c.policy.path is not None]
-    judged = any(FIGURE in own for own in found.figures.values())
+    judged = any(JUDGED in own for own in found.figures.values())
     unjudged = config.judge is not None and len(found.compared) > 1 and not judged
     left_out = [*found.left_out, *(["the LLM judge is left out, see its table"] if unjudged else [])]
     return cautions(found.figures, tuned, left_out, config.max_new_tokens)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from pipeline.contract import Artifact, ModelConfig, Source
 from pipeline.errors import DataError, ModelError, PosttuneError, StageFailed, UserError, disk_problem
+from stages.checkpoint.store import sync
 from stages.export import agreement, converter, hub, weights
 from stages.export.card import write_card
 from stages.formats.load import load
@@ -107,9 +108,9 @@ def _published(to: Path) -> Iterator[Path]:
             if path.is_file():
                 path.chmod(readable)
         for path in (*temporary.rglob("*"), temporary):
-            _sync(path)
+            sync(path)
         temporary.rename(to)  # over an empty folder, too
-        _sync(to.parent)
+        sync(to.parent)
     except (PosttuneError, KeyboardInterrupt):
         raise
     except Exception as error:  # safetensors and tokenizers wrap what the disk says in their own kinds
@@ -119,14 +120,6 @@ def _published(to: Path) -> Iterator[Path]:
         raise StageFailed(problem, where=str(to), remedy="free some space, or name a folder on another disk") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _prompts(sources: Sequence[Source], count: int, say: Say) -> list[Prompt]:

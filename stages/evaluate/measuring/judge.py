@@ -25,9 +25,7 @@ from stages.evaluate.asking.endpoint import complete
 from stages.evaluate.asking.endpoint_errors import EndpointError, quote
 from stages.evaluate.asking.replies import Reply
 from stages.evaluate.config import Judge
-from stages.evaluate.foretold import JUDGED
 
-FIGURE = JUDGED
 MAX_NEW_TOKENS = 1024  # room to think first, for those that do
 MOST_NONSENSE = 0.2  # of the replies may hold no verdict; above it the judge says nothing about the rest either
 SHOWN = 100  # characters of a nonsensical reply's end, in the message

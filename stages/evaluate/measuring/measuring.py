@@ -11,8 +11,8 @@ from stages.evaluate.asking.candidates import Candidate
 from stages.evaluate.asking.desk import Desk, paid, role_of
 from stages.evaluate.checks.fitting import misfits
 from stages.evaluate.config import Config
-from stages.evaluate.foretold import figures_of_all, win_rate
-from stages.evaluate.measuring.judge import FIGURE, judge_against_first
+from stages.evaluate.foretold import JUDGED, figures_of_all, win_rate
+from stages.evaluate.measuring.judge import judge_against_first
 from stages.evaluate.measuring.reward_models import RewardModel, scored_by
 
 
@@ -94,5 +94,5 @@ def _add_judge(desk: Desk, answers: Mapping[str, Answers], found: Measured) -> N
     texts = {name: own.texts for name, own in answers.items()}
     points, table = judge_against_first(desk.config.judge, desk.questions, texts, desk.context, paid(desk.context))
     for name, own in points.items():
-        found.figures[name][FIGURE] = own
+        found.figures[name][JUDGED] = own
     found.tables.append(table)

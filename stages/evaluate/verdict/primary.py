@@ -6,13 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.errors import RecipeError, nearest
 from stages.evaluate.answers import Figures
+from stages.evaluate.foretold import NEUTRAL, SCORES
 
 # How a figure's name begins -> 1 more is better, -1 less is better, 0 neither. All others: more is better.
-DIRECTIONS = {
-    "length": 0,
-    "KL to": 0,  # how far it went from the reference: tuning is meant to go somewhere
-    "perplexity": -1,
-}
+DIRECTIONS = {**dict.fromkeys(NEUTRAL, 0), "perplexity": -1}
 
 # Which of several is taken: first what a program finds right or wrong, then nearness to a reference, then opinions.
 PREFERRED = (
@@ -20,7 +17,7 @@ PREFERRED = (
     "instructions_followed", "rouge", "supported", "in_label_set", "win rate under the",
     "second reward model's score", "proxy score",
 )  # fmt: skip
-PROXY = "proxy score"  # what PPO optimised: last, for it rises whether or not the answers get better
+PROXY = SCORES["reward"]  # what PPO optimised: last, for it rises whether or not the answers get better
 
 
 def direction(figure: str) -> int:

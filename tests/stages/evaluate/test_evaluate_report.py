@@ -29,7 +29,7 @@ from pipeline.errors import DataError, RecipeError
 from stages import evaluate
 from stages.evaluate.answers import heldout_questions
 from stages.evaluate.asking.candidates import candidates
-from stages.evaluate.measuring.judge import FIGURE
+from stages.evaluate.foretold import JUDGED
 from stages.evaluate.measuring.measuring import figures_to_come
 from stages.modeling.chat import load_chat
 
@@ -119,10 +119,10 @@ def test_answers_are_shown_with_the_figure_that_decides_and_where_all_are(contex
 def test_win_rate_that_decides_is_shown_under_every_answer_but_the_firsts(context: Context) -> None:
     with serving(lambda body: said("A")) as server:
         judge = {"base_url": server.base_url, "model": "m", "max_retries": 0}
-        result, saved = run(plain(context), judge=judge, primary=FIGURE)
+        result, saved = run(plain(context), judge=judge, primary=JUDGED)
     (shown,) = [f for f in result.fragments if isinstance(f, Samples)]
-    others = [saved[0]["answers"][name]["figures"][FIGURE] for name in ("policy-1", "policy-2")]
-    assert shown.rows[0]["figures"] == {FIGURE: [None, *others]}
+    others = [saved[0]["answers"][name]["figures"][JUDGED] for name in ("policy-1", "policy-2")]
+    assert shown.rows[0]["figures"] == {JUDGED: [None, *others]}
 
 
 def test_costs_are_counted_from_the_answers_and_priced_by_the_recipe(context: Context) -> None:
@@ -198,7 +198,7 @@ def test_judge_gives_points_against_the_first(context: Context) -> None:
     for row in saved:
         base, other = (row["answers"][name] for name in ("base", "policy-1"))
         longer = len(other["text"]) - len(base["text"])
-        assert other["figures"][FIGURE] == (1.0 if longer > 0 else 0.0 if longer < 0 else 0.5)
+        assert other["figures"][JUDGED] == (1.0 if longer > 0 else 0.0 if longer < 0 else 0.5)
     assert titled(result, "LLM judge: how far to trust it").rows
 
 
@@ -206,7 +206,7 @@ def test_judge_that_cannot_be_reached_costs_its_own_figures_only(context: Contex
     judge = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "max_retries": 0}
     result, saved = run(plain(context), judge=judge)
     assert sum("the LLM judge is left out" in line for line in log.said) == 1
-    assert all(FIGURE not in row["answers"]["policy-1"]["figures"] for row in saved)
+    assert all(JUDGED not in row["answers"]["policy-1"]["figures"] for row in saved)
     assert titled(result, "Candidates on held-out prompts").rows
     assert any("the LLM judge is left out" in line and "--force evaluate" in line for line in result.summary)
 
@@ -232,9 +232,9 @@ def test_every_figure_is_foretold(context: Context, reward: Path) -> None:
 
 def test_verdict_on_a_judge_that_cannot_be_reached_keeps_the_rest(context: Context) -> None:
     judge = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "max_retries": 0}
-    result, _ = run(context, judge=judge, primary=FIGURE, general="talk")
+    result, _ = run(context, judge=judge, primary=JUDGED, general="talk")
     (verdict,) = [f for f in result.fragments if isinstance(f, Verdict)]
-    assert f"Nobody has the figure that decides, '{FIGURE}'" in verdict.sentences[0]
+    assert f"Nobody has the figure that decides, '{JUDGED}'" in verdict.sentences[0]
     assert titled(result, "LLM judge").rows and titled(result, "What a call costs").rows
 
 
